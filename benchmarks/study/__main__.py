@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -76,9 +77,13 @@ def tables(plans: Sequence[Plan], options: argparse.Namespace) -> None:
     from benchmarks.study.outcome import read
     from benchmarks.study.tables import all_tables
 
+    if options.docs and options.reference:
+        raise PlanError("`--reference`: expected no --docs, whose tables have the plan's own reference; drop either")
     if options.docs and not options.docs.is_file():
         raise PlanError(f"`--docs`: expected a page with marked places, got {options.docs}; name another")
     for plan in plans:
+        if options.reference:
+            plan = replace(plan, reference=options.reference)
         made = all_tables(read(plan, Results(options.results)))
         print("\n\n".join(f"**{plan.name}, {name}.** {table.text()}" for name, table in made.items()))
         if options.docs:
@@ -109,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="no run begins after that time")
     parser.add_argument("--limit", type=float, default=30.0, help="minutes after which a run has failed")
     parser.add_argument("--docs", type=Path, help="tables: page whose marked places are filled")
+    parser.add_argument("--reference", help="tables: method that others are compared with; default the plan's own")
     parser.add_argument("--output", type=Path, default=Path("docs"), help="plots: folder for pictures")
     return parser
 

@@ -19,7 +19,9 @@ def matched(rows: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         By seed that both have, each numeric column twice, as ``("own", column)`` and ``("other", column)``. Values are
-        those where a curve first reaches the accuracy, on the straight line between two validations.
+        those where a curve first reaches the accuracy, on the straight line between two validations. The column
+        ``"is_early"`` is true where that lies between the base and the first validation, so that nothing was measured
+        near it.
     """
     curves = [_by_seed(validations(given)) for given in (rows, other)]
     seeds = [seed for seed in curves[0] if seed in curves[1]]
@@ -43,6 +45,7 @@ def _first(curve: pd.DataFrame, level: float) -> pd.Series:
     heights = curve["mean"].to_numpy()
     after = int(np.argmax(heights >= level))
     if after == 0:
-        return curve.iloc[0]
+        return pd.concat([curve.iloc[0], pd.Series({"is_early": False})])
     share = (level - heights[after - 1]) / (heights[after] - heights[after - 1])
-    return curve.iloc[after - 1] * (1 - share) + curve.iloc[after] * share
+    figures = curve.iloc[after - 1] * (1 - share) + curve.iloc[after] * share
+    return pd.concat([figures, pd.Series({"is_early": after == 1 and share < 1})])

@@ -32,9 +32,9 @@ class Plateau:
 
     @property
     def trend(self) -> str:
-        """Whether the curve ``"rises"``, ``"falls"`` or is ``"level"`` at its end: a gain in its interval is none."""
+        """Whether the curve ``"rises"`` or ``"falls"`` at its end, or ``"shows no rise"``: a gain in its interval."""
         if self.gain.is_none:
-            return "level"
+            return "shows no rise"
         return "rises" if self.gain.mean > 0 else "falls"
 
 

@@ -73,8 +73,10 @@ def differences(outcome: Outcome) -> Table:
     """Return the table of differences to the reference method, seed by seed."""
     test_k = outcome.test_samples
     columns = {
+        "greedy": "greedy_accuracy",
         f"mean@{test_k}": "mean",
         f"pass@{test_k}": f"pass@{test_k}",
+        "entropy": "entropy",
         "KL(base‖policy)": "kl_start",
         **outcome.plan.beside,
     }
@@ -108,15 +110,16 @@ def equally_accurate(outcome: Outcome) -> Table:
         both = matched(rows, reference)
         cells = [_matched_difference(both, figure) for figure in columns.values()]
         level = interval(estimate(both["own", "mean"] if len(both) else ()))
-        lines.append([about[0], level, *cells, str(len(both)), about[2]])
+        lines.append([about[0], level, *cells, _early(both), str(len(both)), about[2]])
         compared += _count(cells)
     caption = (
         f"At equal accuracy: for each seed both methods are taken where their mean@{outcome.samples} on validation "
         f"prompts first reaches the highest value that both reach. The first column has that value, the others the "
         f"difference to {_reference_name(outcome)} there, with half of the 95% interval and p of a paired t-test. "
-        f"{_chance(compared)}"
+        "Figures lie on the straight line between two validations; `early` counts the seeds of which one method is "
+        f"compared on the line from the base to its first validation. {_chance(compared)}"
     )
-    return Table(caption, ["method", f"mean@{outcome.samples}", *columns, "seeds of both", "failed"], lines)
+    return Table(caption, ["method", f"mean@{outcome.samples}", *columns, "early", "seeds of both", "failed"], lines)
 
 
 def sequences(outcome: Outcome) -> Table:
@@ -162,7 +165,7 @@ def plateau(outcome: Outcome) -> Table:
     caption = (
         f"mean@{outcome.samples} over the highest stretch of {WINDOW} validations in a row, found on the mean curve of "
         f"all seeds: {MEAN}. In brackets what the straight line through the last {LAST} validations gains over them; "
-        "where the interval of that contains zero, the method is level."
+        "where the interval of that contains zero, the runs show no rise."
     )
     return Table(caption, ["method", "highest", "at sequences", "at the end", "finished", "failed"], lines)
 
@@ -213,6 +216,12 @@ def _chance(comparisons: int) -> str:
         "A difference whose interval contains zero is called none. If no method differed, about "
         f"{comparisons * (1 - LEVEL):.1f} of these {comparisons} intervals would exclude zero by chance."
     )
+
+
+def _early(both: pd.DataFrame) -> str:
+    if not len(both):
+        return NOTHING
+    return str(int((both["own", "is_early"].astype(bool) | both["other", "is_early"].astype(bool)).sum()))
 
 
 def _matched_difference(both: pd.DataFrame, figure: str) -> str:

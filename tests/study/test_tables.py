@@ -90,8 +90,19 @@ def test_methods_are_compared_where_they_are_equally_accurate():
     assert gft["mean@8"] == "0.600 ±0.000"
     assert gft["second skill"] == "-0.425 ±0.318, p = 0.037"  # 0.4 and 0.35 less than 0.8
     assert gft["sequences"] == "+640 ±0, p < 0.001"
-    assert (gft["KL(base‖policy)"], gft["seeds of both"]) == ("-", "2")
+    assert (gft["KL(base‖policy)"], gft["early"], gft["seeds of both"]) == ("-", "0", "2")
     assert [row[0] for row in table.rows] == ["GFT"]
+
+
+def test_a_comparison_before_a_first_validation_is_counted():
+    runs = [
+        *run("grpo", 0, [0.4, 0.6]),
+        *run("grpo", 1, [0.4, 0.8]),
+        *run("gft", 0, [0.4, 0.8]),
+        *run("gft", 1, [0.4, 0.8]),
+    ]
+    gft = cells(all_tables(outcome(runs))["matched"], "GFT")
+    assert (gft["mean@8"], gft["early"], gft["seeds of both"]) == ("0.700 ±1.271", "1", "2")
 
 
 def test_a_method_that_never_rises_is_compared_before_training():
@@ -146,7 +157,7 @@ def test_seconds_may_come_from_other_runs_than_the_figures():
     [
         ([0.4, 0.5, 0.6, 0.7, 0.8], 0.7, 40, "rises"),
         ([0.4, 0.8, 0.8, 0.8, 0.5, 0.4, 0.3], 0.8, 30, "falls"),
-        ([0.4, 0.7, 0.7, 0.7, 0.7, 0.7], 0.7, 30, "level"),
+        ([0.4, 0.7, 0.7, 0.7, 0.7, 0.7], 0.7, 30, "shows no rise"),
     ],
 )
 def test_a_plateau_is_the_highest_stretch(curve: list[float], height: float, step: int, trend: str):
@@ -157,11 +168,11 @@ def test_a_plateau_is_the_highest_stretch(curve: list[float], height: float, ste
     assert (found.sequences, found.trend) == (step * 128, trend)
 
 
-def test_what_rises_on_some_seeds_alone_is_level():
+def test_what_rises_on_some_seeds_alone_shows_no_rise():
     rising, falling = run("gft", 0, [0.4, 0.5, 0.6, 0.7]), run("gft", 1, [0.7, 0.6, 0.5, 0.4])
     found = find_plateau(pd.DataFrame([*rising[:-1], *falling[:-1]]))
     assert found is not None
-    assert found.trend == "level"
+    assert found.trend == "shows no rise"
     assert find_plateau(pd.DataFrame(run("gft", 0, [0.4, 0.5, 0.6])[:-1])) is None
 
 
