@@ -189,6 +189,8 @@ class Evaluator:
             seed: The seed of this batch.
             max_tokens: Most tokens of one forward pass.
         """
+        # First, because ranks agree to stop as soon as the sampler has its responses.
+        kl_start = self._start.divergence(prompts, policy, seed, max_tokens) if self.settings.kl else None
         drawing = GroupSampler({"evaluation": self._source}, sampler.rewards, RewardAdvantage(), total=sampler.total)
         drawn = drawing.sample(prompts, policy, seed)
         row = torch.arange(len(drawn), device=drawn.source.device)
@@ -198,7 +200,6 @@ class Evaluator:
         kl = self._divergence(policy, samples, logprobs, max_tokens) if self.settings.kl else None
         if prompts.dataset not in self._metrics:
             self._metrics[prompts.dataset] = self.metric(sampler.rewards).to(policy.device)
-        kl_start = self._start.divergence(prompts, policy, seed, max_tokens) if self.settings.kl else None
         self._metrics[prompts.dataset].update(greedy, samples, entropy[samples.response_mask], kl, kl_start)
         kept = Evaluated(greedy.to("cpu"), samples.to("cpu"))
         self.evaluated.setdefault(prompts.dataset, []).append(kept)

@@ -40,6 +40,7 @@ from lightning_gft.training import (
     prepare_ahead,
 )
 from lightning_gft.types import GroupBatch, PromptBatch
+from lightning_gft.waiting import abandonable
 
 _BATCHES = "those of this package's datamodules"
 
@@ -248,7 +249,8 @@ class GFTLitModule(LightningModule):
         check_kind("a batch of evaluation", batch, PromptBatch, _BATCHES)
         self._begin_parts()
         seed = batch_seed(self, self.evaluator.settings.seed, batch, dataloader_idx, batch_idx)
-        return self.evaluator.step(batch, self.policy, self.sampler, seed, self.micro_batch_tokens)
+        with abandonable():
+            return self.evaluator.step(batch, self.policy, self.sampler, seed, self.micro_batch_tokens)
 
     @override
     def on_validation_epoch_end(self) -> None:
@@ -293,7 +295,7 @@ class GFTLitModule(LightningModule):
         return self.life.figures({prefix: part for prefix, part in self._begin_parts().items() if prefix})
 
     def _sample(self, sample: SampleFn, batch: PromptBatch, batch_idx: int, loader: int | None = None) -> GroupBatch:
-        with drawing(self, is_training=loader is None):
+        with drawing(self):
             prepare_ahead(self, batch, batch_idx, loader)
             number = self.current_epoch if loader is None else loader
             return sample(batch, self.policy, batch_seed(self, self.base_seed, batch, number, batch_idx))
