@@ -254,11 +254,14 @@ class StopBetweenSteps(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if not isinstance(exception, RunStoppedError):
             return
+        if (evaluator := getattr(pl_module, "evaluator", None)) is not None:
+            evaluator.leave()  # weights that an evaluation has gathered
         if trainer.state.fn == TrainerFn.FITTING:
-            self._keep(trainer, pl_module)
+            abandon_draw(pl_module)  # the checkpoint would wait for it, and the request ends that wait
+            keep_stopped(trainer)
         elif trainer.state.fn in _EVALUATIONS:
             what = _EVALUATIONS[trainer.state.fn]
-            rank_zero_info(f"Stopped; the {what} is incomplete and has no figures, the same command repeats it")
+            rank_zero_info(f"Stopped; the {what} is incomplete and has no figures; the same command repeats it")
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -270,9 +273,3 @@ class StopBetweenSteps(Callback):
         own = torch.tensor(float(sum(num_batches)), device=module.device)
         shared = float(trainer.strategy.reduce(own, reduce_op="min"))
         self.request.begin_evaluation(shared if math.isfinite(shared) else 0)  # streams may end at any batch
-
-    def _keep(self, trainer: Trainer, module: LightningModule) -> None:
-        if (evaluator := getattr(module, "evaluator", None)) is not None:
-            evaluator.leave()  # weights that a validation has gathered
-        abandon_draw(module)  # the checkpoint would wait for it, and the request ends that wait
-        keep_stopped(trainer)
