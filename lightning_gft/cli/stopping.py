@@ -116,7 +116,7 @@ class StopRequest(StopPoints):
     @override
     @contextmanager
     def abandonable(self) -> Iterator[None]:
-        self._agrees_later = True
+        self._agrees_later = self._work is not None  # else a request ends the process at once, as in a sanity check
         try:
             yield
             self.all_drawn()  # unless the sampler has called it

@@ -25,6 +25,7 @@ class Ranks:
     """Two ranks of an evaluation, each a thread; their collectives match by their order, as real ones do."""
 
     batches: tuple[int, int]
+    shared: int
     signals: tuple[Signal, Signal]
     sent: tuple[SimpleQueue[bool | None], SimpleQueue[bool | None]] = field(
         default_factory=lambda: (SimpleQueue(), SimpleQueue())
@@ -45,7 +46,8 @@ class Ranks:
         done = 0
         try:
             request = StopRequest()
-            request.begin_evaluation(min(self.batches))
+            request.finish("batch")
+            request.begin_evaluation(self.shared)
             for batch in range(self.batches[rank]):
                 request.next_batch()
                 with request.abandonable():
@@ -79,14 +81,26 @@ class Ranks:
         return self.signals[rank] not in (None, (self.batches[rank] - 1, "drawn"))
 
 
+def test_ranks_that_end_at_once_agree_about_nothing(monkeypatch: pytest.MonkeyPatch):
+    """As in a sanity check, of which ranks may have different numbers of batches."""
+    calls: list[bool] = []
+    monkeypatch.setattr(stopping, "on_any_rank", calls.append)
+    request = StopRequest()
+    with request.abandonable():
+        request.check_stop()
+        request.all_drawn()
+    assert calls == []
+
+
 def signals(batches: int) -> list[Signal]:
     return [None, *product(range(batches), ("drawing", "drawn"))]
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known lengths", "streams"])
 @pytest.mark.parametrize("batches", [*product(range(4), repeat=2)], ids=str)
-def test_all_ranks_stop_or_none_does(batches: tuple[int, int], monkeypatch: pytest.MonkeyPatch):
+def test_all_ranks_stop_or_none_does(batches: tuple[int, int], known: bool, monkeypatch: pytest.MonkeyPatch):
     for sent in product(*map(signals, batches)):
-        ranks = Ranks(batches, sent)
+        ranks = Ranks(batches, min(batches) if known else 0, sent)
         monkeypatch.setattr(stopping, "on_any_rank", ranks.on_any_rank)
         ends = ranks.run()
         if not any(map(ranks.stops, range(2))):
