@@ -40,7 +40,6 @@ from lightning_gft.training import (
     prepare_ahead,
 )
 from lightning_gft.types import GroupBatch, PromptBatch
-from lightning_gft.waiting import abandonable
 
 _BATCHES = "those of this package's datamodules"
 
@@ -249,8 +248,7 @@ class GFTLitModule(LightningModule):
         check_kind("a batch of evaluation", batch, PromptBatch, _BATCHES)
         self._begin_parts()
         seed = batch_seed(self, self.evaluator.settings.seed, batch, dataloader_idx, batch_idx)
-        with abandonable():
-            return self.evaluator.step(batch, self.policy, self.sampler, seed, self.micro_batch_tokens)
+        return self.evaluator.step(batch, self.policy, self.sampler, seed, self.micro_batch_tokens)
 
     @override
     def on_validation_epoch_end(self) -> None:

@@ -220,7 +220,7 @@ class StopBetweenSteps(Callback):
         self.request.finish("step")
 
     @override
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
         # Not at the end of a batch: its figures are logged, or its groups written, later.
         if not trainer.sanity_checking:
             self.request.next_batch()
