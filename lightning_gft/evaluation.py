@@ -23,6 +23,7 @@ from lightning_gft.sampling import SamplingParams
 from lightning_gft.sources import SelfSource
 from lightning_gft.start_samples import StartSamples
 from lightning_gft.types import GroupBatch, PromptBatch, Response, ResponseGenerator
+from lightning_gft.waiting import abandonable
 
 _DRAWN = ("max_new_tokens", "temperature", "top_p", "min_new_tokens", "stop_strings")
 
@@ -188,9 +189,14 @@ class Evaluator:
             sampler: The training sampler, whose rewards and total are used.
             seed: The seed of this batch.
             max_tokens: Most tokens of one forward pass.
+
+        Raises:
+            RunStoppedError: If the run was asked to stop before all ranks had their responses.
         """
         drawing = GroupSampler({"evaluation": self._source}, sampler.rewards, RewardAdvantage(), total=sampler.total)
-        drawn = drawing.sample(prompts, policy, seed)
+        with abandonable():  # by sampling, the last draw, ranks agree about all of them
+            kl_start = self._start.divergence(prompts, policy, seed, max_tokens) if self.settings.kl else None
+            drawn = drawing.sample(prompts, policy, seed)
         row = torch.arange(len(drawn), device=drawn.source.device)
         is_greedy = row % self._source.num_responses == 0
         greedy, samples = (drawn.select(rows.nonzero().squeeze(1)) for rows in (is_greedy, ~is_greedy))
@@ -198,7 +204,6 @@ class Evaluator:
         kl = self._divergence(policy, samples, logprobs, max_tokens) if self.settings.kl else None
         if prompts.dataset not in self._metrics:
             self._metrics[prompts.dataset] = self.metric(sampler.rewards).to(policy.device)
-        kl_start = self._start.divergence(prompts, policy, seed, max_tokens) if self.settings.kl else None
         self._metrics[prompts.dataset].update(greedy, samples, entropy[samples.response_mask], kl, kl_start)
         kept = Evaluated(greedy.to("cpu"), samples.to("cpu"))
         self.evaluated.setdefault(prompts.dataset, []).append(kept)

@@ -293,7 +293,7 @@ class GFTLitModule(LightningModule):
         return self.life.figures({prefix: part for prefix, part in self._begin_parts().items() if prefix})
 
     def _sample(self, sample: SampleFn, batch: PromptBatch, batch_idx: int, loader: int | None = None) -> GroupBatch:
-        with drawing(self, is_training=loader is None):
+        with drawing(self):
             prepare_ahead(self, batch, batch_idx, loader)
             number = self.current_epoch if loader is None else loader
             return sample(batch, self.policy, batch_seed(self, self.base_seed, batch, number, batch_idx))

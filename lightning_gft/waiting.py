@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 
-class DrawAbandonedError(SystemExit):
-    """A request to stop has ended a draw or a wait early; nothing was trained on what was not drawn."""
+class RunStoppedError(SystemExit):
+    """A request to stop ends the run where all ranks agree about it, perhaps within a draw, which is then lost."""
 
 
 class StopPoints:
@@ -17,11 +17,11 @@ class StopPoints:
     Example:
         >>> class Stop(StopPoints):
         ...     def check_stop(self):
-        ...         raise DrawAbandonedError(143)
+        ...         raise RunStoppedError(143)
         >>> with stopping_at(Stop()):
         ...     check_stop()
         Traceback (most recent call last):
-        lightning_gft.waiting.DrawAbandonedError: 143
+        lightning_gft.waiting.RunStoppedError: 143
     """
 
     def check_wait(self) -> None:
@@ -122,10 +122,11 @@ def check_stop() -> None:
 
 
 def abandonable() -> AbstractContextManager[None]:
-    """Return a context of draws that a request to stop may end, on all ranks or on none; all ranks enter it together.
+    """Return a context of draws that a request to stop may end, on all ranks or on none.
 
-    Within it, no collective may come before :func:`all_drawn`: a rank that ends its draw early goes there directly.
-    Such contexts follow each other; they do not nest.
+    All ranks enter it together, except for batches of an evaluation or a prediction that only some ranks have. Within
+    it, no collective may come before :func:`all_drawn`: a rank that ends its draw early goes there directly, or to the
+    end of the evaluation. Such contexts follow each other; they do not nest.
 
     Example:
         >>> with abandonable():

@@ -5,7 +5,7 @@ from threading import Thread
 import pytest
 
 from lightning_gft.waiting import (
-    DrawAbandonedError,
+    RunStoppedError,
     StopPoints,
     abandonable,
     all_drawn,
@@ -54,13 +54,13 @@ def test_without_a_request_draws_are_finished():
 def test_a_request_acts_within_its_context_alone():
     class Asked(StopPoints):
         def check_stop(self):
-            raise DrawAbandonedError(143)
+            raise RunStoppedError(143)
 
         check_wait = all_drawn = check_stop
 
     with stopping_at(Asked()):
         for check in (check_stop, check_wait, all_drawn):
-            with pytest.raises(DrawAbandonedError):
+            with pytest.raises(RunStoppedError):
                 check()
     for check in (check_stop, check_wait, all_drawn):
         check()

@@ -52,6 +52,7 @@ class GroupWriter(Callback):
         self._settings = ShardSettings(self.path)
         self._first_steps = [0]
         self._counts = torch.zeros(3, dtype=torch.long)
+        self._resumable = False
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -71,6 +72,7 @@ class GroupWriter(Callback):
             for fault in set_aside_damaged(self.path, trainer.global_rank):
                 print(f"{fault}; its batch is sampled again")
         pl_module.stored_batches = self._find_stored(trainer)
+        self._resumable = True
 
     @override
     def on_predict_batch_end(
@@ -108,14 +110,16 @@ class GroupWriter(Callback):
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self._counts[0]:
+        if self._resumable and is_stored(self.path):
             _print_on_first_rank(f"The groups sampled so far are in {self.path}; the same command resumes there")
+        elif self._resumable and isinstance(exception, SystemExit):
+            _print_on_first_rank("Stopped before the first batch was complete; the same command begins again")
         self._leave(pl_module)
 
     def _leave(self, module: Any) -> None:
         """Let the module sample every batch again in whatever it does next."""
         module.stored_batches = frozenset()
-        self._counts.zero_()
+        self._resumable = False
 
     def _is_begun(self) -> bool:
         """Return whether the folder holds groups, or a partial file of a run that was killed at its first batch."""
@@ -135,7 +139,7 @@ class GroupWriter(Callback):
     def _check_not_mixed(self, info: StoredInfo) -> None:
         """Raise an error if another run with other settings writes to the folder at the same time."""
         if found := self._settings.find_other(info):
-            self._counts.zero_()  # so that `on_exception` does not advise to resume here
+            self._resumable = False
             raise GFTValueError(
                 f"`path`: expected a folder that no other run writes to, got {self.path}, where one with other "
                 f"settings has written {found[0].name} meanwhile ({'; '.join(found[1])}); give each its own path"

@@ -125,7 +125,7 @@ class GFTCLI(LightningCLI):
         callbacks += default_callbacks(self.config["subcommand"], config, callbacks)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
-        callbacks.append(StopBetweenSteps(self.stop_request))
+        callbacks.insert(0, StopBetweenSteps(self.stop_request))
         if self.config["subcommand"] in _WITHOUT_WEIGHTS:
             kwargs |= _ON_ANY_MACHINE
         with naming_setting("`trainer`"):

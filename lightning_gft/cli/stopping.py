@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -20,11 +21,12 @@ from typing_extensions import override
 from lightning_gft.callbacks.stopped import keep_stopped
 from lightning_gft.distributed import has_several_ranks, on_any_rank
 from lightning_gft.training import abandon_draw
-from lightning_gft.waiting import DrawAbandonedError, StopPoints, stopping_at
+from lightning_gft.waiting import RunStoppedError, StopPoints, stopping_at
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 30.0
 """Seconds that a rank waits for its work to end on all ranks, before it gives up."""
+_EVALUATIONS = {TrainerFn.VALIDATING: "validation", TrainerFn.TESTING: "test"}
 
 
 class StopRequest(StopPoints):
@@ -40,8 +42,8 @@ class StopRequest(StopPoints):
         self._since = 0.0
         self._work: str | None = None  # to be finished before the stop; None stops at once
         self._active = False
-        self._may_abandon = False  # whether the only rank may abandon a draw
         self._agrees_later = False  # whether all ranks are on their way to a point where they agree about it
+        self._shared_batches = math.inf  # that are still to come on every rank; the current one counts from 0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -81,40 +83,70 @@ class StopRequest(StopPoints):
 
     def release(self) -> None:
         """Let a request end the process at once."""
-        self._work, self._may_abandon = None, False
+        self._work = None
 
-    def let_abandon(self, allowed: bool) -> None:
-        """Let a request end draws early from now on, or let them be finished; several ranks always finish them."""
-        self._may_abandon = allowed and not has_several_ranks()
+    def begin_evaluation(self, shared_batches: float) -> None:
+        """Begin batches that not all ranks have in the same number; :meth:`next_batch` comes before each of them.
+
+        Args:
+            shared_batches: Number of batches that every rank has, within which ranks agree as they do in training.
+                A rank with further ones agrees about them in :meth:`end_evaluation`.
+        """
+        self._shared_batches = shared_batches
+
+    def next_batch(self) -> None:
+        """Raise on all ranks if one of them was asked to stop; every rank calls this before each of its batches."""
+        self._shared_batches -= 1
+        if self._is_shared or self.signal is not None:
+            self._agree(self.signal is not None)
+
+    def end_evaluation(self) -> None:
+        """Raise on all ranks if one of them has left a batch that others do not have; all ranks call this together.
+
+        A request in the last batch of a rank does not count: the evaluation is complete.
+        """
+        self._agree(False)
+        self._shared_batches = math.inf
 
     @override
     def check_stop(self) -> None:
-        if self.signal is not None and (self._may_abandon or self._agrees_later):
-            raise DrawAbandonedError(128 + self.signal)
+        if self.signal is not None and self._agrees_later:
+            raise RunStoppedError(self._status)
 
     @override
     @contextmanager
     def abandonable(self) -> Iterator[None]:
-        self._agrees_later = True
+        self._agrees_later = self._work is not None  # else a request ends the process at once, as in a sanity check
         try:
             yield
             self.all_drawn()  # unless the sampler has called it
-        except DrawAbandonedError:
+        except RunStoppedError:
+            rank_zero_info("Sampling was abandoned; the next run samples these prompts again")
             if self._agrees_later:
-                self._agree(abandoned=True)
-            rank_zero_info("Sampling was abandoned; a resumed run samples these prompts again")
+                self._agree(True)
             raise
         finally:
             self._agrees_later = False
 
     @override
     def all_drawn(self) -> None:
-        if self._agrees_later and self._agree(abandoned=False):
-            raise DrawAbandonedError(128 + (self.signal or signal.SIGTERM))
+        if self._agrees_later and self._is_shared:
+            self._agree(False)
 
-    def _agree(self, abandoned: bool) -> bool:
+    @property
+    def _is_shared(self) -> bool:
+        """Whether all ranks have the current batch."""
+        return self._shared_batches >= 0
+
+    @property
+    def _status(self) -> int:
+        return 128 + (self.signal or signal.SIGTERM)
+
+    def _agree(self, stops: bool) -> None:
+        """Raise on all ranks if any of them stops; the next agreement of each rank is the same one."""
         self._agrees_later = False  # what follows may be a collective
-        return on_any_rank(abandoned)
+        if on_any_rank(stops):
+            raise RunStoppedError(self._status)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:  # Lightning has restored this handler
@@ -138,14 +170,14 @@ class StopRequest(StopPoints):
         if self.signal is None:
             return
         if self._agrees_later or not has_several_ranks():
-            raise DrawAbandonedError(128 + self.signal)
+            raise RunStoppedError(self._status)
         self._end_alone()
 
     def _end_alone(self) -> None:
         """End this process as a second signal does: not all ranks come to a point where they could agree."""
         if time.monotonic() - self._since > _GRACE:
             os.write(2, b"Stopped while waiting for a server; resume from the last checkpoint\n")
-            os._exit(128 + (self.signal or signal.SIGTERM))
+            os._exit(self._status)
 
     def _leave_to_parent(self) -> None:
         """Let the parent, not Ctrl-C, end a forked process such as a worker of a data loader."""
@@ -165,17 +197,19 @@ class StopRequest(StopPoints):
 
 
 class StopBetweenSteps(Callback):
-    """Ends a run on request, with exit status 128 plus the signal's number.
+    """Ends a run on request, on all ranks together, with exit status 128 plus the signal's number.
 
     Training ends after its step, once the step's figures are logged, and writes a checkpoint if the run keeps any. A
     step that still samples or waits for a server is abandoned on all ranks, and the checkpoint is that of the step
     before. A validation within the step is not finished; a resumed run repeats it. Other subcommands end after their
-    batch, or within its draw if there is one rank; `predict` has written the groups of earlier batches.
+    batch, or within its draw; `predict` has written the groups of earlier batches.
+
+    This is to be the first callback: no collective of another may come before the end of an evaluation here, where a
+    rank that has left its batches goes directly.
     """
 
     def __init__(self, request: StopRequest) -> None:
         self.request = request
-        self._shared_batches = 0.0
 
     @override
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -186,80 +220,56 @@ class StopBetweenSteps(Callback):
         self.request.finish("step")
 
     @override
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        # Not at the end of the batch: its figures are logged later.
-        if self._all_stop():
-            self._end(trainer)
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+        # Not at the end of a batch: its figures are logged, or its groups written, later.
+        if not trainer.sanity_checking:
+            self.request.next_batch()
+
+    on_validation_batch_start = on_test_batch_start = on_predict_batch_start = on_train_batch_start
 
     @override
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        if trainer.state.fn == TrainerFn.FITTING and self._all_stop():
-            self._end(trainer)
-        self._start(trainer, pl_module, trainer.num_val_batches)
-
-    @override
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        if not trainer.sanity_checking and self._all_stop_at_batch():
-            self._end(trainer)
+        if trainer.state.fn == TrainerFn.FITTING:
+            self.request.next_batch()
+        self._begin(trainer, pl_module, trainer.num_val_batches)
 
     @override
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer, pl_module, trainer.num_test_batches)
-
-    @override
-    def on_test_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if self._all_stop_at_batch():
-            self._end(trainer)
+        self._begin(trainer, pl_module, trainer.num_test_batches)
 
     @override
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start(trainer, pl_module, trainer.num_predict_batches)
-
-    @override
-    def on_predict_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        if self._all_stop_at_batch():
-            self._end(trainer)
+        self._begin(trainer, pl_module, trainer.num_predict_batches)
 
     @override
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.request.let_abandon(False)  # the evaluation is complete
+        if not trainer.sanity_checking:
+            self.request.end_evaluation()
 
     on_test_epoch_end = on_predict_epoch_end = on_validation_epoch_end
 
     @override
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, DrawAbandonedError):
-            self._keep(trainer)
+        if not isinstance(exception, RunStoppedError):
+            return
+        if (evaluator := getattr(pl_module, "evaluator", None)) is not None:
+            evaluator.leave()  # weights that an evaluation has gathered
+        if trainer.state.fn == TrainerFn.FITTING:
+            abandon_draw(pl_module)  # the checkpoint would wait for it, and the request ends that wait
+            keep_stopped(trainer)
+        elif trainer.state.fn in _EVALUATIONS:
+            what = _EVALUATIONS[trainer.state.fn]
+            rank_zero_info(f"Stopped; the {what} is incomplete and has no figures; the same command repeats it")
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.request.release()
 
-    def _start(self, trainer: Trainer, module: LightningModule, num_batches: Sequence[float]) -> None:
-        """Count the batches that every rank has, after which ranks can agree; further ones are always finished."""
+    def _begin(self, trainer: Trainer, module: LightningModule, num_batches: Sequence[float]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
             self.request.finish("batch")
         own = torch.tensor(float(sum(num_batches)), device=module.device)
-        self._shared_batches = float(trainer.strategy.reduce(own, reduce_op="min"))
-        self.request.let_abandon(True)
-
-    def _all_stop_at_batch(self) -> bool:
-        self._shared_batches -= 1
-        return self._shared_batches >= 0 and self._all_stop()
-
-    def _all_stop(self) -> bool:
-        # Ranks receive a signal at different times, but all of them must take part in the collectives that follow.
-        return on_any_rank(self.request.signal is not None)
-
-    def _end(self, trainer: Trainer) -> None:
-        self._keep(trainer)
-        raise SystemExit(128 + (self.request.signal or signal.SIGTERM))
-
-    def _keep(self, trainer: Trainer) -> None:
-        if trainer.state.fn == TrainerFn.FITTING:
-            if (evaluator := getattr(trainer.lightning_module, "evaluator", None)) is not None:
-                evaluator.leave()  # weights that a validation has gathered
-            abandon_draw(trainer.lightning_module)  # the checkpoint would wait for it, and the request ends that wait
-            keep_stopped(trainer)
+        shared = float(trainer.strategy.reduce(own, reduce_op="min"))
+        self.request.begin_evaluation(shared if math.isfinite(shared) else 0)  # streams may end at any batch

@@ -179,7 +179,7 @@ class GroupSampler:
         Raises:
             ValueError: If the data lack a column that a source reads.
             RewardError: If a reward fails.
-            DrawAbandonedError: If the run was asked to stop before all ranks had their responses.
+            RunStoppedError: If the run was asked to stop before all ranks had their responses.
         """
         if self.num_groups is None:
             return self.sample(prompts, policy, seed)

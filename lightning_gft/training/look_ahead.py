@@ -28,20 +28,16 @@ def batch_seed(module: Any, seed: int, batch: PromptBatch, *position: int) -> in
 
 
 @contextmanager
-def drawing(module: Any, is_training: bool) -> Iterator[None]:
-    """Context in which a module draws for a batch and ahead; all ranks enter it together.
+def drawing(module: Any) -> Iterator[None]:
+    """Context in which a module draws for a batch and ahead, until a request to stop ends the draws.
 
-    Ranks gather weights together, once: the number of draws may differ between them. In prediction the number of
-    batches may differ too, so the ranks could not abandon one together.
+    Ranks gather weights together, once: the number of draws may differ between them. A prediction has gathered them
+    for all of its batches, since their number may differ too.
 
     Args:
         module: The :class:`~lightning_gft.GFTLitModule` that draws.
-        is_training: Whether it trains.
     """
-    with (
-        module.policy.drawing() if module.sampler.draws() else nullcontext(),
-        abandonable() if is_training else nullcontext(),
-    ):
+    with module.policy.drawing() if module.sampler.draws() else nullcontext(), abandonable():
         yield
 
 

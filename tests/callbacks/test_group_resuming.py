@@ -18,6 +18,7 @@ from lightning_gft import ExactMatchReward, GroupBatch, NumericReward, RewardAdv
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.rewards import RewardError
 from lightning_gft.stored import StoredGroups, write_shard
+from lightning_gft.waiting import RunStoppedError
 from tests.callbacks.predictions import BATCH, QUIET, Counting, Foreign, module_of, predict, untimed, write_rows
 from tests.tiny import prompt_batch
 
@@ -101,6 +102,29 @@ def test_what_was_sampled_before_a_failure_is_kept(rows: Path, tmp_path: Path, c
     assert len(StoredGroups(tmp_path / "groups")) == 4
     monkeypatch.setattr(Picky, "fails", False)
     predict(rows, tmp_path / "groups", module_of(Picky()))
+    assert untimed(tmp_path / "groups") == untimed(tmp_path / "whole")
+
+
+def test_a_stopped_prediction_says_whether_it_resumes(rows: Path, tmp_path: Path, capsys, monkeypatch):
+    def stop_after(batches: int) -> str:
+        def generate(engine: Counting, model: Any, prompt_ids: Any, *args: Any, **settings: Any) -> Any:
+            if Counting.asked == batches * BATCH:
+                raise RunStoppedError(143)
+            return draw(engine, model, prompt_ids, *args, **settings)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Counting, "generate", generate)
+            with pytest.raises(RunStoppedError):
+                predict(rows, tmp_path / "groups")
+        return capsys.readouterr().out.splitlines()[-1]
+
+    draw = Counting.generate
+    resumes = f"The groups sampled so far are in {tmp_path}/groups; the same command resumes there"
+    assert stop_after(0) == "Stopped before the first batch was complete; the same command begins again"
+    assert stop_after(1) == resumes
+    assert stop_after(0) == resumes  # there are those of the earlier run
+    predict(rows, tmp_path / "groups")
+    predict(rows, tmp_path / "whole")
     assert untimed(tmp_path / "groups") == untimed(tmp_path / "whole")
 
 

@@ -157,7 +157,7 @@ def test_a_callback_that_draws_after_a_step_is_not_interrupted(tmp_path: Path):
 
 
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
-def test_a_draw_of_another_subcommand_is_abandoned(stage: str):
+def test_a_draw_of_another_subcommand_is_abandoned(stage: str, caplog: pytest.LogCaptureFixture):
     engine, request = StoppingEngine(draw=2), StopRequest()
     trainer = make_trainer(callbacks=[StopBetweenSteps(request)])
     rows = Data()
@@ -166,6 +166,8 @@ def test_a_draw_of_another_subcommand_is_abandoned(stage: str):
         getattr(trainer, stage)(module(engine), datamodule=rows)
     assert end.value.code == 128 + signal.SIGTERM
     assert (engine.draws, engine.since) == (2, 0)
+    says_last = caplog.messages[-1].endswith("is incomplete and has no figures; the same command repeats it")
+    assert says_last == (stage != "predict")  # there the callback that writes groups does
 
 
 NOTED = """

@@ -163,6 +163,7 @@ def _answer(rank: int, request: bytes) -> tuple[tuple[float, str] | None, tuple[
 
 
 def _join_group(rank: int, folder: Path, port: int) -> None:
+    os.environ.pop("LIGHTNING_GFT_LAUNCHER", None)  # the tests' process, which is not the parent of a rank
     os.environ.update(
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),

@@ -57,7 +57,7 @@ class Decoder:
         """Decode until every response has ended or reached the limit.
 
         Raises:
-            DrawAbandonedError: If the run was asked to stop, and can abandon this draw.
+            RunStoppedError: If the run was asked to stop, and can abandon this draw.
         """
         limit, count, counts = self.sampling.max_new_tokens, len(self.noise), draw_counts()
         check_stop()
