@@ -51,6 +51,7 @@ class Parser(LightningArgumentParser):
             getattr(lightning_gft, name)
         super().__init__(*args, allow_abbrev=False, **settings)  # a misspelt setting is no other one
         self._arguments: list[str] = []
+        self._files: list[tuple[str, dict[str, Any]]] = []
         self._added: list[tuple[Instantiator, type, bool]] = []
 
     @override
@@ -59,6 +60,7 @@ class Parser(LightningArgumentParser):
         if isinstance(args, list):  # so that a path on the command line is not parsed as YAML
             pairs = [arg.rpartition("=") for arg in args]
             args = self._arguments = [f"{option}{equals}{borrow_schedules(value)}" for option, equals, value in pairs]
+            self._files = read_files(args)  # now: while jsonargparse reads a file, its folder is the current one
         return super().parse_args(args, *rest, **settings)
 
     @override
@@ -108,7 +110,7 @@ class Parser(LightningArgumentParser):
 
     def _given(self) -> Iterator[tuple[str, Any]]:
         """Yield the path and value of all settings of files, and after them those of the command line."""
-        for _, settings in read_files(self._arguments):
+        for _, settings in self._files:
             yield from flattened(settings).items()
         for option, value in typed(self._arguments):
             yield from flattened({option.strip("-+"): _as_yaml(value)}).items()
