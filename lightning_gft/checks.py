@@ -226,6 +226,16 @@ def closest_name(name: str, names: Iterable[str]) -> str | None:
     return closest[0] if closest else begun[0] if len(begun) == 1 else None
 
 
+def with_value(field: str, value: object) -> str:
+    """Return an option and its value, as the errors about a file or a folder begin.
+
+    Example:
+        >>> with_value("path", "rows.csv")
+        "`path` ('rows.csv')"
+    """
+    return f"`{field}` ({shorten(value, 200)})"
+
+
 def shorten(value: object, length: int = 80) -> str:
     """Return a value as Python writes it, cut after ``length`` characters.
 

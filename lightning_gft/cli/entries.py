@@ -54,6 +54,17 @@ def incomplete_entry(path: str, class_path: str, argument: str, given: Mapping[s
     return f"{whole}.{name}", f"expected a class_path, got none; add it{did_you_mean(name, complete) or others}"
 
 
+def abstract_class(class_path: str) -> str:
+    """Return what is wrong with a class that lacks methods.
+
+    Example:
+        >>> abstract_class("lightning_gft.RolloutEngine")
+        'expected a class with all methods, got lightning_gft.RolloutEngine, which lacks generate; write them'
+    """
+    missing = sorted(getattr(described(class_path), "__abstractmethods__", ()))
+    return f"expected a class with all methods, got {class_path}, which lacks {', '.join(missing)}; write them"
+
+
 def choices(class_path: str, argument: str, kind: str = "") -> str:
     """Return the end of an error that lists the package's classes that fit; empty if there are none or too many.
 

@@ -13,7 +13,7 @@ from lightning.pytorch import callbacks, loggers
 
 import lightning_gft
 from lightning_gft.checks import cut, did_you_mean
-from lightning_gft.cli.entries import choices, described, incomplete_entry
+from lightning_gft.cli.entries import abstract_class, choices, described, incomplete_entry
 from lightning_gft.cli.given import full_path
 from lightning_gft.cli.unknown import unknown_argument, unknown_paths, unknown_setting
 from lightning_gft.cli.wording import LONGEST, mismatch, value_in, worded
@@ -39,6 +39,7 @@ _CLASS_PATH = re.compile(r"class_path[ =]'([\w.]+)'")
 _OTHER_KIND = re.compile(r"(?:does not correspond to|to be) a subclass of (\w+)")
 _DOTTED = re.compile(r"Expected a dot import path string: .*")
 _COLLECTIONS = ("<class 'dict'>", "<class 'list'>", "dict", "list")
+_ABSTRACT = "Expected an instantiatable class"
 _NULL = re.compile(r"(?<=Got value: )None$")
 _KEY = re.compile(r'Parser key "([^"]*)":')
 _UNKNOWN_PART = re.compile(
@@ -76,6 +77,8 @@ def explain(message: str, options: Collection[str] = (), given: Mapping[str, Any
     path = full_path(".".join(keys), value, given.items())
     if given.get(path) != "None":  # the text, which jsonargparse writes in the same way
         main = [_NULL.sub("null", reason) for reason in main]
+    if value and given.get(path) == value and main[0].startswith(_ABSTRACT):
+        return f"`{path}`: {abstract_class(value)}"
     argument = [*keys][-1].rpartition(".")[2]
     if main and _WITHOUT_CLASS.match(main[0]) and (entry := incomplete_entry(path, owner, argument, given)):
         return "`{}`: {}".format(*entry)

@@ -39,9 +39,14 @@ _OTHERS = (
     (re.compile(r"Expected a dot import path string: (?P<value>.*)"), "a class_path"),
     (re.compile(r"Unable to load config (['\"])(?P<value>.*)\1"), "settings or a YAML file"),
 )
-_WITH_VALUE = (*_MISFITS, *(pattern for pattern, _ in _OTHERS), re.compile(r"expected .*, got (['\"]?)(?P<value>.*)\1"))
 _MISSING_PART = re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'")
 _ABSTRACT = re.compile(r"Expected an instantiatable class, but (?P<name>[\w.]+) is abstract")
+_WITH_VALUE = (
+    *_MISFITS,
+    *(pattern for pattern, _ in _OTHERS),
+    re.compile(r"Expected an instantiatable class, but (?P<value>[\w.]+) is abstract"),
+    re.compile(r"expected .*, got (['\"]?)(?P<value>.*?)\1(; .*)?"),  # of :func:`mismatch`
+)
 _NO_MODULE = "No module named "
 _REQUIRED = "the following arguments are required: "
 

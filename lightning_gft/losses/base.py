@@ -22,10 +22,10 @@ from lightning_gft.types import GroupBatch, Need, Source, TokenBatch, TokenObjec
 class GroupLoss(Part, nn.Module, ABC):
     """The objective ``-(1 / Z) * sum_t c_t * log p_t`` with coefficients that carry no gradient.
 
-    A subclass implements :meth:`coefficients`, and overrides :meth:`trains_on`, :meth:`takes_part`, :meth:`can_skip` and
-    :meth:`needs` where their defaults do not fit. To log figures of its own, it accumulates them in :meth:`update` and returns them
-    from :meth:`compute`; both do nothing by default. Inside :class:`~lightning_gft.GFTLitModule` the policy's fused
-    head calls :meth:`coefficients` chunk by chunk. Outside of it, :meth:`forward` computes the loss from
+    A subclass implements :meth:`coefficients`, and overrides :meth:`trains_on`, :meth:`takes_part`, :meth:`can_skip`
+    and :meth:`needs` where their defaults do not fit. To log figures of its own, it accumulates them in :meth:`update`
+    and returns them from :meth:`compute`; both do nothing by default. Inside :class:`~lightning_gft.GFTLitModule` the
+    policy's fused head calls :meth:`coefficients` chunk by chunk. Outside of it, :meth:`forward` computes the loss from
     log-probabilities that you provide.
 
     Args:

@@ -8,7 +8,6 @@ from torch import Tensor
 from lightning_gft.errors import GFTValueError
 from lightning_gft.types import GroupBatch, Source
 
-
 OWN = frozenset({Source.SELF})
 DEMONSTRATIONS = frozenset(Source) - OWN
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
 from lightning_gft.losses.composition import DEMONSTRATIONS, check_demonstrations
-from lightning_gft.types import GroupBatch, Source
+from lightning_gft.types import Source
 
 
 class ImitationLoss(GroupLoss):

@@ -10,6 +10,7 @@ from lightning_gft.data import PromptDataModule
 from lightning_gft.policy import PolicyLoader
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.training import Stages, unused_sources
+from lightning_gft.types import Source
 
 
 def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, samplers: Sequence[GroupSampler]) -> None:
@@ -24,13 +25,14 @@ def warn_of_unused_sources(data: PromptDataModule, stages: Stages) -> None:
         for name, source in unused_sources(sampler, loss).items():
             setting = f"stage {stage}: `sources.{name}`" if stage else f"`model.sampler.sources.{name}`"
             wanted = " and ".join(role.name.lower() for role in sorted(loss.trains_on()))
+            kind = "own samples" if source.source == Source.SELF else f"{source.source.name.lower()} responses"
             length = source.longest_response()
-            limit = f" of at most {length} tokens" if length else ""
+            tokens = f" with up to {length} tokens each" if length else ""
             rank_zero_warn(
                 f"{setting}: expected {wanted} responses, the only ones that {type(loss).__name__} trains on, got "
-                f"{source.num_responses} {source.source.name.lower()} responses for each prompt; each rank draws and "
-                f"scores {source.most_given() * data.batch_size} of them{limit} in a step without effect on the "
-                "policy: leave the source out, or choose a loss that trains on it"
+                f"{source.num_responses} {kind} for each prompt; a step of each rank draws and scores "
+                f"{source.most_given() * data.batch_size} of them{tokens}, and the policy does not learn from any: "
+                "leave the source out, or choose a loss that trains on it"
             )
 
 
@@ -55,4 +57,3 @@ def _warn_of_unused_columns(data: PromptDataModule, samplers: Sequence[GroupSamp
                 f"`{role}_column`: expected a source for {role} responses, got none in model.sampler.sources, so the "
                 f"column {column!r} has no effect; add {kind}, or set it to null"
             )
-

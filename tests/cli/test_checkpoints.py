@@ -144,7 +144,7 @@ def test_a_checkpoint_that_holds_too_little_is_refused(
     del part[name]
     path = tmp_path / "a: b.ckpt"
     torch.save(content, path)
-    with pytest.raises(ValueError, match=rf"^ckpt_path={path}: the checkpoint.*{message}"):
+    with pytest.raises(ValueError, match=rf"^`ckpt_path` \('{path}'\): the checkpoint.*{message}"):
         find_checkpoint(str(path), settings(tmp_path), resumes=True)
     with pytest.raises(ValueError, match=message):
         fit(make_module(evaluation=Evaluation(num_samples=2, max_new_tokens=4)), ckpt_path=str(path))
@@ -199,6 +199,6 @@ def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path)
     path = tmp_path / "step: 3.ckpt"
     write(path)
     shown = refused(capsys, "fit", "--config", GFT, f"--ckpt_path={path}", *SMALL)
-    assert f"error: ckpt_path={path}" in shown
+    assert f"error: `ckpt_path` ({str(path)!r})" in shown
     assert message in shown
     assert len(shown.strip().splitlines()) == 2  # with how to see the traceback

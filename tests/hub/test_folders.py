@@ -87,9 +87,9 @@ def test_a_name_that_is_too_long_is_reported_with_its_setting(field, monkeypatch
 
 def test_a_name_without_a_folder_is_the_hub_s_alone(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=r"^lora.adapter_path='org/name': expected the folder of an adapter, or its "):
+    with pytest.raises(ValueError, match=r"^`lora.adapter_path` \('org/name'\): expected the folder of an adapter, or"):
         PLACES["lora.adapter_path"]("org/name").tokenizer  # noqa: B018
-    with pytest.raises(ValueError, match=r"^model_name_or_path='org/name': .* the cache, got neither for its model"):
+    with pytest.raises(ValueError, match=r"^`model_name_or_path` \('org/name'\): .* the cache, got neither for its "):
         PLACES["model_name_or_path"]("org/name").tokenizer  # noqa: B018
     assert not may_be_folder("org/name")
     assert not may_be_folder("model")
