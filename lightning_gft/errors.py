@@ -19,7 +19,7 @@ __all__ = [
     "GFTValueError",
 ]
 
-_FIELD = re.compile(r"`([\w.]+)`(?: of \w+)?(?=(?: \('.*?'\))?: )")
+_FIELD = re.compile(r"`([\w.]+)`(?: of \w+)?(?=(?: \((?:'.*?'|\".*?\")\))?: )")
 """The option that an error of this package begins with, and that its value may follow."""
 
 

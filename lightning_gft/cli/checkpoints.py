@@ -69,11 +69,12 @@ def _newest(choice: str, trainer: Mapping[str, Any], resumes: bool) -> Path:
 def _there(missing: Path, trainer: Mapping[str, Any]) -> str:
     """Return the end of an error about a missing checkpoint: the one that was probably meant, or the newest of runs."""
     runs = {path for folder, below in _searched(trainer) for path in folder.glob(below + "*.ckpt")}
-    by_name = {path.name: str(path) for path in sorted({*runs, *missing.parent.glob("*.ckpt")}, key=_age)}
+    found = sorted({*runs, *missing.parent.glob("*.ckpt")}, key=_age)
+    by_name = {path.name: path for path in found}
     if closest := closest_name(missing.name, by_name):
         return f"; did you mean {by_name[closest]}?"
-    newest = list(by_name.values())[-_MOST_LISTED:]
-    return f"; the newest of {len(by_name)} here are {', '.join(newest)}" if newest else f"; {_NONE}"
+    newest = ", ".join(map(str, found[-_MOST_LISTED:]))
+    return f"; the newest of {len(found)} here are {newest}" if found else f"; {_NONE}"
 
 
 def _age(path: Path) -> float:

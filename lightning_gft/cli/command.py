@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonargparse import set_loader
@@ -141,7 +141,7 @@ class GFTCLI(LightningCLI):
     @override
     def _run_subcommand(self, subcommand: str) -> None:
         output = nullcontext() if subcommand in _WITHOUT_A_RUN else lasting_output()
-        with output, named_by(self.parser.components.name):
+        with output, named_by(cast("Parser", self.parser).components.name):
             super()._run_subcommand(subcommand)
 
     def after_fit(self) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 import pydoc
+import re
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import CodeType, FrameType
 from typing import Any
 
-from jsonargparse import Namespace
-
 from lightning_gft.cli.given import walk
 from lightning_gft.errors import GFTError, place_of, prefixed
 
 Instantiator = Callable[..., Any]
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _PLAIN = (str, int, float, type(None))
 _LINKS = "applied_instantiation_links"
 """Argument that jsonargparse gives to an instantiator and not to the constructor."""
@@ -31,7 +31,7 @@ class Components:
         failed: Errors of constructors, as jsonargparse replaces some of them by its own.
     """
 
-    def __init__(self, config: Namespace) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         self.failed: list[Exception] = []
         self._config = config
         self._built: list[tuple[Any, type, Mapping[str, Any]]] = []
@@ -85,7 +85,7 @@ class Components:
                 _name(error, *functions[frame.f_code])
                 return
         if isinstance(error, GFTError):
-            others = vars(self._config).keys()  # options of the command itself
+            others = self._config.keys()  # options of the command itself
             owners = [built for built in self._built if place_of(str(error), built[2].keys() - others) is not None]
             for _, kind, arguments in owners if len(owners) == 1 else ():
                 _name(error, *find(kind, arguments, self._config), kind, arguments)
@@ -104,12 +104,14 @@ def _frames(error: BaseException) -> Iterator[FrameType]:
     yield from reversed([frame for frame, _ in traceback.walk_tb(error.__traceback__)])
 
 
-def _functions(config: Namespace) -> Iterator[tuple[CodeType, tuple[str, str]]]:
+def _functions(config: Mapping[str, Any]) -> Iterator[tuple[CodeType, tuple[str, str]]]:
     """Yield the code of each function that a configuration names, with its setting and its path."""
-    for path, value in walk(config.as_dict()):
+    for path, value in walk(config):
         given = value.get("class_path") if isinstance(value, Mapping) else value
-        function = pydoc.locate(given) if isinstance(given, str) and "." in given else None
-        if inspect.isfunction(function := inspect.unwrap(function) if callable(function) else function):
+        if not isinstance(given, str) or not _DOTTED.fullmatch(given):
+            continue
+        function = pydoc.locate(given)
+        if callable(function) and inspect.isfunction(function := inspect.unwrap(function)):
             yield function.__code__, (path, given)
 
 
@@ -145,7 +147,7 @@ def unnamed_component_of(error: BaseException) -> str:
     return "" if getattr(error, "gft_named", False) else component_of(error)
 
 
-def find(kind: type, arguments: Mapping[str, Any], config: Namespace) -> tuple[str, str]:
+def find(kind: type, arguments: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, str]:
     """Return where a configuration has a component, and its class path.
 
     Args:
@@ -158,15 +160,14 @@ def find(kind: type, arguments: Mapping[str, Any], config: Namespace) -> tuple[s
 
     Example:
         >>> from torch.optim import SGD
-        >>> config = Namespace(model=Namespace(optimizer=Namespace(class_path="torch.optim.SGD",
-        ...     init_args=Namespace(lr=-1.0))))
+        >>> config = {"model": {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": -1.0}}}}
         >>> find(SGD, {"lr": -1.0}, config), find(SGD, {"lr": -2.0}, config)
         (('model.optimizer', 'torch.optim.SGD'), ('', 'torch.optim.sgd.SGD'))
     """
     name = f"{kind.__module__}.{kind.__qualname__}"
     passed = {argument: value for argument, value in arguments.items() if argument != _LINKS}
     of_class, of_arguments = [], []
-    for path, node in walk(config.as_dict()):
+    for path, node in walk(config):
         if not isinstance(node, Mapping):
             continue
         class_path = node.get("class_path")

@@ -56,7 +56,7 @@ class Parser(LightningArgumentParser):
         self._arguments: list[str] = []
         self._files: list[tuple[str, dict[str, Any]]] = []
         self._added: list[tuple[Instantiator, type, bool]] = []
-        self.components = Components(Namespace())
+        self.components = Components({})
 
     @override
     def parse_args(self, args: Any = None, *rest: Any, **settings: Any) -> Any:
@@ -74,7 +74,7 @@ class Parser(LightningArgumentParser):
     @override
     def instantiate(self, namespace: Namespace, *args: Any, **settings: Any) -> Namespace:
         if self._added:  # the parser of the whole command
-            self.components = Components(namespace.get(namespace.get("subcommand"), namespace))
+            self.components = Components(namespace.get(namespace.get("subcommand"), namespace).as_dict())
             # The first that fits is used: Lightning's, and then this one, before any that are registered globally.
             kinds = [*self._added, (lambda kind, /, *args, **arguments: kind(*args, **arguments), object, True)]
             settings["instantiators"] = [(self.components.building(build), kind, below) for build, kind, below in kinds]

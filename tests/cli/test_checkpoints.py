@@ -62,7 +62,7 @@ def test_names_find_what_there_is(choice: str, found: str, run: Path, caplog: py
 def test_a_file_that_was_cut_short_is_passed_over(run: Path, tmp_path: Path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run/newer.ckpt").write_bytes((run / "hpc_ckpt_1.ckpt").read_bytes()[:1000])
-    with pytest.warns(UserWarning, match=r"ckpt_path=last skips a file: .*newer\.ckpt: .* was cut short"):
+    with pytest.warns(UserWarning, match=r"ckpt_path=last skips a file: .*newer\.ckpt'\): .* was cut short"):
         path = find_checkpoint("last", settings(tmp_path / "run"), resumes=True)
     assert Path(path).name == "last.ckpt"
 
@@ -159,6 +159,22 @@ def test_a_foreign_note_is_refused(note: object, run: Path, tmp_path: Path):
     torch.save(content, tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match="note `lightning_gft`: expected valid identity"):
         find_checkpoint(str(tmp_path / "a.ckpt"), settings(tmp_path), resumes=False)
+
+
+@pytest.mark.parametrize(
+    ("choice", "remedy"),
+    [
+        ("lastt", "did you mean last?"),
+        ("bset", "did you mean best?"),
+        ("hpc_ckpt_2.ckpt", "did you mean {run}/hpc_ckpt_1.ckpt?"),
+        ("nothing", "the newest of 3 here are "),
+    ],
+)
+def test_a_misspelt_checkpoint_is_told_with_what_there_is(choice: str, remedy: str, run: Path):
+    with pytest.raises(FileNotFoundError) as caught:
+        find_checkpoint(choice, settings(run), resumes=True)
+    expected = f"`ckpt_path`: expected a checkpoint's file or folder, `last`, `best` or `hpc`, got {choice!r}, which "
+    assert str(caught.value).startswith(f"{expected}does not exist; {remedy.format(run=run)}")
 
 
 def write_text(path: Path) -> None:

@@ -185,7 +185,7 @@ def test_an_option_that_is_checked_elsewhere_is_named_if_one_component_has_it():
 
 
 def test_a_function_in_place_of_a_class_is_named():
-    with pytest.raises(TypeError, match=r"^no such type$") as caught:
+    with pytest.raises(TypeError, match=r"^no such type\n") as caught:
         build(one=part("make_part", fails="type"))
     assert caught.value.__notes__ == [f"raised for `whole.one` ({HERE}.make_part)"]
     with pytest.raises(GFTValueError, match=rf"^`whole\.one` \({HERE}\.make_part\): `names`: expected other names"):

@@ -112,7 +112,7 @@ def test_adapter_that_lacks_weights(tmp_path: Path):
     weights = load_file(path)
     del weights[sorted(weights)[0]]
     save_file(weights, path)
-    with pytest.raises(ValueError, match=r"lora\.adapter_path=.* expected weights .*, got none for 1, .*lora_A"):
+    with pytest.raises(ValueError, match=r"`lora\.adapter_path` .* expected weights .*, got none for 1, .*lora_A"):
         PretrainedPolicy(str(tmp_path), lora=LoRA(adapter_path=str(tmp_path / "adapter"))).load()
 
 

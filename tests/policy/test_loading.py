@@ -125,7 +125,7 @@ def test_folder_without_a_model_or_a_tokenizer(tmp_path: Path):
     tiny_loader().config.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="expected a tokenizer, got a folder that holds none; put tokenizer"):
         PretrainedPolicy(str(tmp_path)).tokenizer  # noqa: B018
-    with pytest.raises(ValueError, match=r"config\.json': expected a folder, got a file; give the folder"):
+    with pytest.raises(ValueError, match=r"config\.json'\): expected a folder, got a file; give the folder"):
         PretrainedPolicy(str(tmp_path / "config.json")).tokenizer  # noqa: B018
 
 
