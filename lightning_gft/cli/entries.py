@@ -1,4 +1,4 @@
-"""Finds the entry of a set of parts, such as the sources of a sampler, that an error is about."""
+"""Finds the class and the entry of a set, such as a sampler's sources, that an error of jsonargparse is about."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from lightning_gft.checks import did_you_mean
 
 _SET = re.compile(r"\b(?:dict|Mapping)\[")
 _MOST_LISTED = 16
+_GIVEN_CLASS = re.compile(r"^(.*)given class_path '([\w.]+)'", re.MULTILINE)
+_CLASS_PATH = re.compile(r"class_path[ =]'([\w.]+)'")
 
 
 def described(class_path: str) -> type | None:
@@ -20,6 +22,21 @@ def described(class_path: str) -> type | None:
     module, _, name = class_path.rpartition(".")
     found = getattr(sys.modules.get(module), name, None)
     return found if isinstance(found, type) else None
+
+
+def class_paths(message: str) -> tuple[str, str]:
+    """Return the innermost class that exists and the innermost one; of several types of a union, the first."""
+    found = [(len(match[1]), match[2]) for match in _GIVEN_CLASS.finditer(message)]
+    depths = dict(reversed(found))  # the first class of each indentation
+    paths = [depths[depth] for depth in sorted(depths)] or _CLASS_PATH.findall(message)
+    existing = [path for path in paths if described(path)]
+    return existing[-1] if existing else "", paths[-1] if paths else ""
+
+
+def arguments(class_path: str) -> list[str]:
+    """Return the names of a class's arguments; none if nothing has imported it."""
+    owner = described(class_path)
+    return list(inspect.signature(owner).parameters) if owner else []
 
 
 def incomplete_entry(path: str, class_path: str, argument: str, given: Mapping[str, Any]) -> tuple[str, str] | None:

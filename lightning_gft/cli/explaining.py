@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from lightning.pytorch import callbacks, loggers
 
 import lightning_gft
 from lightning_gft.checks import cut, did_you_mean
-from lightning_gft.cli.entries import abstract_class, choices, described, incomplete_entry
+from lightning_gft.cli.entries import abstract_class, arguments, choices, class_paths, incomplete_entry
 from lightning_gft.cli.given import full_path
 from lightning_gft.cli.unknown import unknown_argument, unknown_paths, unknown_setting
 from lightning_gft.cli.wording import LONGEST, mismatch, value_in, worded
@@ -34,8 +33,6 @@ _AROUND = re.compile(  # lines that say where jsonargparse was, but not what is 
 )
 _OF_THE_CLASS = re.compile(r"Not a valid subclass of |Expected '[\w.]+' to be a subclass of ")
 _WITHOUT_CLASS = re.compile(r"Expected an instantiatable class|Not a valid subclass of \w+\. Got value: \{")
-_GIVEN_CLASS = re.compile(r"^(.*)given class_path '([\w.]+)'", re.MULTILINE)
-_CLASS_PATH = re.compile(r"class_path[ =]'([\w.]+)'")
 _OTHER_KIND = re.compile(r"(?:does not correspond to|to be) a subclass of (\w+)")
 _DOTTED = re.compile(r"Expected a dot import path string: .*")
 _COLLECTIONS = ("<class 'dict'>", "<class 'list'>", "dict", "list")
@@ -59,7 +56,7 @@ def explain(message: str, options: Collection[str] = (), given: Mapping[str, Any
         >>> explain('Parser key "model.loss":\n  Parser key "weight":\n    Expected a <class \'float\'>. Got value: a')
         "`model.loss.weight`: expected a number, got 'a'"
     """
-    owner, class_path = _class_paths(message)
+    owner, class_path = class_paths(message)
     keys: dict[str, None] = {}  # ordered, without repeats: several types of a union may report the same key
     reasons: dict[str, None] = {}
     for line in _UNION.sub(_join_union, _TYPE.sub(r"\1", message)).splitlines():
@@ -116,7 +113,7 @@ def _unknown(
     paths = unknown_paths(reason)
     if keys:
         full = [full_path(".".join([*keys, path.partition(".")[0]]), "", given.items()) for path in paths]
-        return [unknown_argument(path, class_path.rpartition(".")[2], _arguments(class_path)) for path in full]
+        return [unknown_argument(path, class_path.rpartition(".")[2], arguments(class_path)) for path in full]
     named = [option for option in options if option.startswith("--") and option != "--help"]
     settings = [option.removeprefix("--").removesuffix("+") for option in named if not option.endswith(".help")]
     return [unknown_setting(path, settings) for path in paths]
@@ -136,17 +133,3 @@ def _members(module: str | None) -> list[str]:
     """Return the members of a module except other modules, none of which is a part of a run."""
     names = dir(sys.modules[module]) if module in sys.modules else []
     return [name for name in names if f"{module}.{name}" not in sys.modules and not name.startswith("_")]
-
-
-def _class_paths(message: str) -> tuple[str, str]:
-    """Return the innermost class that exists and the innermost one; of several types of a union, the first."""
-    found = [(len(match[1]), match[2]) for match in _GIVEN_CLASS.finditer(message)]
-    depths = dict(reversed(found))  # the first of each depth
-    paths = [depths[depth] for depth in sorted(depths)] or _CLASS_PATH.findall(message)
-    existing = [path for path in paths if described(path)]
-    return existing[-1] if existing else "", paths[-1] if paths else ""
-
-
-def _arguments(class_path: str) -> list[str]:
-    owner = described(class_path)
-    return list(inspect.signature(owner).parameters) if owner else []
