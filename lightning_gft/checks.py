@@ -197,10 +197,7 @@ def check_variable(field: str, name: object, of: str = "") -> str:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return the end of an error that suggests the closest name, even if its words are in another order.
-
-    Returns:
-        An empty text if no name is close.
+    """Return the end of an error that suggests the closest name, its words in any order; empty if no name is close.
 
     Example:
         >>> did_you_mean("batch_sizes", ["batch_size", "seed"]), did_you_mean("x", ["seed"])
@@ -224,6 +221,16 @@ def closest_name(name: str, names: Iterable[str]) -> str | None:
     closest = difflib.get_close_matches(name, list(ordered.values()), n=1) or [ordered[key] for key in reordered]
     begun = [other for other in ordered.values() if other.startswith(name)]
     return closest[0] if closest else begun[0] if len(begun) == 1 else None
+
+
+def with_value(field: str, value: str) -> str:
+    """Return an option and its value, as the errors about a file or a folder begin.
+
+    Example:
+        >>> with_value("path", "rows.csv")
+        "`path` ('rows.csv')"
+    """
+    return f"`{field}` ({cut(value, 200)!r})"
 
 
 def shorten(value: object, length: int = 80) -> str:

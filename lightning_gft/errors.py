@@ -7,8 +7,9 @@ for every other error.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 __all__ = [
     "GFTError",
@@ -18,8 +19,8 @@ __all__ = [
     "GFTValueError",
 ]
 
-_FIELD = re.compile(r"`([\w.]+)`(?: of \w+)?(?=: )")
-"""The option that an error of this package begins with."""
+_FIELD = re.compile(r"`([\w.]+)`(?: of \w+)?(?=(?: \((?:'.*?'|\".*?\")\))?: )")
+"""The option that an error of this package begins with, and that its value may follow."""
 
 
 class GFTError(Exception):
@@ -72,6 +73,17 @@ class GFTImportError(GFTError, ModuleNotFoundError):
     """
 
 
+def place_of(message: str, options: Collection[str]) -> int | None:
+    """Return where the message of an error names one of some options; ``None`` if it does nowhere.
+
+    Example:
+        >>> place_of("train data: `prompt_column`: expected a column, got none", ["path", "prompt_column"])
+        12
+    """
+    found = (match.start() for match in _FIELD.finditer(message) if match[1].partition(".")[0] in options)
+    return next(found, None)
+
+
 def prefixed(message: str, path: str, options: Collection[str] = (), kind: str = "") -> str:
     """Return the message of an error so that it begins with the full setting that it is about.
 
@@ -97,6 +109,42 @@ def prefixed(message: str, path: str, options: Collection[str] = (), kind: str =
     if below and first == path.partition(".")[0]:  # the full setting already
         return message
     return f"`{path}`{kind and f' ({kind})'}: {message}"
+
+
+Namer = Callable[[BaseException], None]
+_NAMER: ContextVar[Namer | None] = ContextVar("namer", default=None)
+
+
+@contextmanager
+def named_by(name: Namer) -> Iterator[None]:
+    """Context in which errors get the full settings that they are about, which only the code around it knows.
+
+    Args:
+        name: Changes the message of an error.
+
+    Example:
+        >>> def name(error: BaseException) -> None:
+        ...     error.args = (f"`model.loss`: {error}",)
+        >>> with named_by(name):
+        ...     raise ValueError("no learning rate")
+        Traceback (most recent call last):
+        ValueError: `model.loss`: no learning rate
+    """
+    token = _NAMER.set(name)
+    try:
+        yield
+    except Exception as error:
+        name(error)
+        raise
+    finally:
+        _NAMER.reset(token)
+
+
+def with_setting(error: BaseException) -> BaseException:
+    """Return an error that will not be raised, named by the context around it; see :func:`named_by`."""
+    if name := _NAMER.get():
+        name(error)
+    return error
 
 
 @contextmanager

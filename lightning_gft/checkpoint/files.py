@@ -16,6 +16,7 @@ from lightning_gft.checkpoint.contents import check_contents
 from lightning_gft.checkpoint.integrity import check_shards
 from lightning_gft.checkpoint.room import unfinished_name, writing
 from lightning_gft.checkpoint.sharded import META, is_sharded, read_shards
+from lightning_gft.checks import with_value
 from lightning_gft.errors import GFTValueError
 
 _REMEDY = "give a .ckpt file or folder that was written while training"
@@ -32,12 +33,11 @@ def check_checkpoint(path: Path, *, resumes: bool = False) -> None:
         FileNotFoundError: If it does not exist.
         ValueError: If it cannot be read, or is not a checkpoint of this package.
     """
+    where = with_value("ckpt_path", str(path))
     if not path.exists():
-        raise FileNotFoundError(f"ckpt_path={path}: expected a checkpoint that exists, got none; {_REMEDY}")
+        raise FileNotFoundError(f"{where}: expected a checkpoint that exists, got none; {_REMEDY}")
     if path.is_dir() and not is_sharded(path):
-        raise GFTValueError(
-            f"ckpt_path={path}: expected a checkpoint, got a folder that holds no shards of one; {_REMEDY}"
-        )
+        raise GFTValueError(f"{where}: expected a checkpoint, got a folder that holds no shards of one; {_REMEDY}")
     notes = read_notes(path)
     try:
         if path.is_dir():
@@ -47,7 +47,7 @@ def check_checkpoint(path: Path, *, resumes: bool = False) -> None:
             _check_archive(path)
         check_contents(notes, resumes=resumes)
     except ValueError as error:
-        raise GFTValueError(f"ckpt_path={path}: {error}") from None
+        raise GFTValueError(f"{where}: {error}") from None
 
 
 def read_notes(path: Path) -> dict[str, Any]:
@@ -59,21 +59,19 @@ def read_notes(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If it cannot be read.
     """
-    file = path / META if path.is_dir() else path
+    file, where = path / META if path.is_dir() else path, with_value("ckpt_path", str(path))
     if not zipfile.is_zipfile(file):
-        raise GFTValueError(
-            f"ckpt_path={path}: expected a checkpoint, got a file that was cut short or is none; {_REMEDY}"
-        )
+        raise GFTValueError(f"{where}: expected a checkpoint, got a file that was cut short or is none; {_REMEDY}")
     try:
         notes: dict[str, Any] = torch.load(file, map_location="meta", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise GFTValueError(
-            f"ckpt_path={path}: expected tensors, numbers and texts alone, got other Python objects, which could run "
-            f"code and are not loaded; {_REMEDY}"
+            f"{where}: expected tensors, numbers and texts alone, got other Python objects, which could run code and "
+            f"are not loaded; {_REMEDY}"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise GFTValueError(
-            f"ckpt_path={path}: expected a checkpoint, got a file that is none ({type(error).__name__}); {_REMEDY}"
+            f"{where}: expected a checkpoint, got a file that is none ({type(error).__name__}); {_REMEDY}"
         ) from error
     return notes
 

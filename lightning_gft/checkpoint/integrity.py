@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lightning_gft.checks import with_value
 from lightning_gft.errors import GFTValueError
 
 NAMES, FILES, TIED = "parameter_names", "files", "tied"
@@ -54,8 +55,8 @@ def check_sums(path: Path, files: Mapping[str, tuple[int, int]]) -> None:
     for name in sorted(files)[rank::others]:
         if _checksum(path / name) != files[name][1]:
             raise GFTValueError(
-                f"ckpt_path={path}: expected the shards that were written, got {name}, damaged; copy the checkpoint "
-                "again, or use another"
+                f"{with_value('ckpt_path', str(path))}: expected the shards that were written, got {name}, damaged; "
+                "copy the checkpoint again, or use another"
             )
 
 

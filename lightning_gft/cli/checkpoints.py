@@ -9,8 +9,12 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_gft.checkpoint import check_checkpoint, read_notes
+from lightning_gft.checks import closest_name, did_you_mean
 from lightning_gft.errors import GFTValueError
 
+_NAMES = ("last", "best", "hpc")
+_MOST_LISTED = 5
+_NONE = "there is none here: give the trainer.default_root_dir of a run for its checkpoints"
 _CHOICES = "a checkpoint's file or folder, `last`, `best` or `hpc`"
 
 
@@ -27,13 +31,18 @@ def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -
         raise GFTValueError(
             f"`ckpt_path`: expected {_CHOICES}, got {choice!r}; download the checkpoint and give its path"
         )
-    if choice in ("last", "hpc", "best"):
+    if choice in _NAMES:
         path = _newest(choice, trainer, resumes)
         if choice == "best":
             path = _best(path)
         rank_zero_info(f"ckpt_path={choice} is {path}")
     else:
         path = Path(choice)
+        if not path.exists():
+            raise FileNotFoundError(
+                f"`ckpt_path`: expected {_CHOICES}, got {choice!r}, which does not exist"
+                f"{did_you_mean(choice, _NAMES) or _there(path, trainer)}"
+            )
     if choice not in ("last", "hpc"):  # these have been checked already
         check_checkpoint(path, resumes=resumes)
     return str(path)
@@ -55,6 +64,17 @@ def _newest(choice: str, trainer: Mapping[str, Any], resumes: bool) -> Path:
         f"`ckpt_path`: expected a run with a checkpoint {pattern}, got {choice} and none below {below}; give the path "
         "of one, or the trainer.default_root_dir of its run"
     )
+
+
+def _there(missing: Path, trainer: Mapping[str, Any]) -> str:
+    """Return the end of an error about a missing checkpoint: the one that was probably meant, or the newest of runs."""
+    runs = {path for folder, below in _searched(trainer) for path in folder.glob(below + "*.ckpt")}
+    found = sorted({*runs, *missing.parent.glob("*.ckpt")}, key=_age)
+    by_name = {path.name: path for path in found}
+    if closest := closest_name(missing.name, by_name):
+        return f"; did you mean {by_name[closest]}?"
+    newest = ", ".join(map(str, found[-_MOST_LISTED:]))
+    return f"; the newest of {len(found)} here are {newest}" if found else f"; {_NONE}"
 
 
 def _age(path: Path) -> float:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_gft.checks import did_you_mean
 from lightning_gft.distributed import check_strategy_name
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTError, GFTValueError
 
 _CHOICES = "auto, ddp or fsdp2"
 _PROCESSES = 8
@@ -61,3 +64,29 @@ def check_port(world_size: int) -> None:
     port = os.environ.get("MASTER_PORT", "0")
     if world_size > 1 and not (port.isdecimal() and int(port) < 2**16):
         raise GFTValueError(f"`MASTER_PORT`: expected a port such as 29500, got {port!r}; set it, or unset it")
+
+
+@contextmanager
+def naming_options(setting: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Context in which errors of Lightning about an option begin with its setting.
+
+    Args:
+        setting: Setting of the object that has the options.
+        options: Its options, of which the error names one, or quotes the value of one.
+
+    Example:
+        >>> with naming_options("trainer", {"max_steps": -5, "accelerator": "gpu"}):
+        ...     raise ValueError("No supported gpu backend found!")
+        Traceback (most recent call last):
+        lightning_gft.errors.GFTValueError: `trainer.accelerator`: No supported gpu backend found!
+    """
+    try:
+        yield
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        if isinstance(error, GFTError):
+            raise
+        words = re.findall(r"\w+", str(error))
+        named = [word for word in words if word in options]
+        quoted = [option for option, value in options.items() if isinstance(value, str) and value in words]
+        option = next(iter([*named, *quoted]), "")
+        raise GFTValueError(f"`{setting}{option and f'.{option}'}`: {error}") from error

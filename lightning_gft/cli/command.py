@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from jsonargparse import set_loader
@@ -21,8 +21,7 @@ from lightning_gft.callbacks import GroupWriter
 from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.cli.bar import ShortProgressBar
 from lightning_gft.cli.checkpoints import find_checkpoint
-from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer
-from lightning_gft.cli.components import naming_setting
+from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer, naming_options
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import read_files
 from lightning_gft.cli.layers import warn_of_early_settings, warn_of_order
@@ -36,6 +35,7 @@ from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
 from lightning_gft.cli.writable import check_writable
+from lightning_gft.errors import named_by
 from lightning_gft.module import GFTLitModule
 
 _WITHOUT_WEIGHTS = ("inspect", "rescore")
@@ -128,7 +128,7 @@ class GFTCLI(LightningCLI):
         callbacks.insert(0, StopBetweenSteps(self.stop_request))
         if self.config["subcommand"] in _WITHOUT_WEIGHTS:
             kwargs |= _ON_ANY_MACHINE
-        with naming_setting("`trainer`"):
+        with naming_options("trainer", config):
             trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         check_port(trainer.world_size)
         return trainer
@@ -140,7 +140,8 @@ class GFTCLI(LightningCLI):
 
     @override
     def _run_subcommand(self, subcommand: str) -> None:
-        with nullcontext() if subcommand in _WITHOUT_A_RUN else lasting_output():
+        output = nullcontext() if subcommand in _WITHOUT_A_RUN else lasting_output()
+        with output, named_by(cast("Parser", self.parser).components.name):
             super()._run_subcommand(subcommand)
 
     def after_fit(self) -> None:

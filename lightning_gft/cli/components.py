@@ -1,88 +1,153 @@
-"""Names the component of a configuration whose constructor has raised an error."""
+"""Names the component of a configuration that has raised an error, while it was built or later."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import pydoc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import re
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import CodeType, FrameType
 from typing import Any
 
-from jsonargparse import Namespace
-
 from lightning_gft.cli.given import walk
-from lightning_gft.errors import GFTError, prefixed
+from lightning_gft.errors import GFTError, place_of, prefixed
 
 Instantiator = Callable[..., Any]
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _PLAIN = (str, int, float, type(None))
 _LINKS = "applied_instantiation_links"
 """Argument that jsonargparse gives to an instantiator and not to the constructor."""
 
 
-def naming(instantiate: Instantiator, config: Namespace, failed: list[Exception]) -> Instantiator:
-    """Wrap an instantiator of jsonargparse, so that errors of a constructor carry the component's full setting.
+class Components:
+    """The components that a command builds from its configuration, whose errors get their full settings.
 
     Args:
-        instantiate: Called with a class and the arguments of its constructor.
-        config: All settings of the command, in which the component is looked up.
-        failed: List to which the errors are appended, as jsonargparse replaces some of them by its own.
+        config: All settings of the command, in which a component is looked up.
+
+    Attributes:
+        failed: Errors of constructors, as jsonargparse replaces some of them by its own.
     """
 
-    @functools.wraps(instantiate)
-    def build(kind: type, /, *args: Any, **arguments: Any) -> Any:
-        try:
-            return instantiate(kind, *args, **arguments)
-        except Exception as error:
-            failed.append(error)
-            if not component_of(error):
-                _name(error, kind, arguments, config)
-            raise
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.failed: list[Exception] = []
+        self._config = config
+        self._built: list[tuple[Any, type, Mapping[str, Any]]] = []
 
-    return build
+    def building(self, instantiate: Instantiator) -> Instantiator:
+        """Wrap an instantiator of jsonargparse, which is called with a class and the arguments of its constructor."""
+
+        @functools.wraps(instantiate)
+        def build(kind: type, /, *args: Any, **arguments: Any) -> Any:
+            try:
+                part = instantiate(kind, *args, **arguments)
+            except Exception as error:
+                self.failed.append(error)
+                if not component_of(error):
+                    _name(error, *find(kind, arguments, self._config), kind, arguments)
+                raise
+            self._built.append((part, kind, arguments))
+            return part
+
+        return build
+
+    def raised(self, error: Exception) -> Exception:
+        """Return the error of a component that has led to an error of jsonargparse, with its setting.
+
+        If a component fits none of several types, jsonargparse raises an error that quotes those of each type.
+        """
+        found = next((one for one in reversed(self.failed) if _quotes(error, one)), None)
+        if found is None:  # a function in place of a class is called without an instantiator
+            functions = dict(_functions(self._config))
+            of_function = any(frame.f_code in functions for frame in _frames(error))
+            found = error.__cause__ if of_function and isinstance(error.__cause__, Exception) else error
+        self.name(found)
+        return found
+
+    def name(self, error: BaseException) -> None:
+        """Name the component that an error is about: the innermost that was running and has the option at fault.
+
+        For an error of a function that the configuration names, this is the function. An option of the package that
+        was checked outside of its component is known if only one component has it.
+        """
+        if component_of(error):
+            return
+        functions = dict(_functions(self._config))
+        for frame in _frames(error):
+            owner = frame.f_locals.get("self")
+            for part, kind, arguments in self._built:
+                if part is owner and place_of(str(error), arguments) is not None:
+                    _name(error, *find(kind, arguments, self._config), kind, arguments)
+                    return
+            if frame.f_code in functions:
+                _name(error, *functions[frame.f_code])
+                return
+        if isinstance(error, GFTError):
+            others = self._config.keys()  # options of the command itself
+            owners = [built for built in self._built if place_of(str(error), built[2].keys() - others) is not None]
+            for _, kind, arguments in owners if len(owners) == 1 else ():
+                _name(error, *find(kind, arguments, self._config), kind, arguments)
 
 
-@contextmanager
-def naming_setting(setting: str) -> Iterator[None]:
-    """Context in which errors carry the setting that they are about; those of this package name theirs already.
-
-    Example:
-        >>> try:
-        ...     with naming_setting("`trainer`"):
-        ...         raise ValueError("invalid limit_val_batches")
-        ... except ValueError as error:
-        ...     print(component_of(error), error)
-        `trainer` invalid limit_val_batches
-    """
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, GFTError) and not component_of(error):
-            _carry(error, setting)
-        raise
+def _quotes(error: Exception, raised: Exception) -> bool:
+    """Return whether an error's text has that of another; one without a text is known only by being the cause."""
+    first = str(raised).partition("\n")[0]
+    return first in str(error) if first else raised in (error, error.__cause__)
 
 
-def component_of(error: Exception) -> str:
-    """Return the setting and the class of the component whose constructor raised an error; empty if none did."""
+def _frames(error: BaseException) -> Iterator[FrameType]:
+    """Yield the frames in which an error and its causes were raised, the innermost first."""
+    if error.__cause__ is not None:
+        yield from _frames(error.__cause__)
+    yield from reversed([frame for frame, _ in traceback.walk_tb(error.__traceback__)])
+
+
+def _functions(config: Mapping[str, Any]) -> Iterator[tuple[CodeType, tuple[str, str]]]:
+    """Yield the code of each function that a configuration names, with its setting and its path."""
+    for path, value in walk(config):
+        given = value.get("class_path") if isinstance(value, Mapping) else value
+        if not isinstance(given, str) or not _DOTTED.fullmatch(given):
+            continue
+        function = pydoc.locate(given)
+        if callable(function) and inspect.isfunction(function := inspect.unwrap(function)):
+            yield function.__code__, (path, given)
+
+
+def component_of(error: BaseException) -> str:
+    """Return the setting and the class of the component that an error was raised for; empty if it is not known."""
     return str(getattr(error, "gft_component", ""))
 
 
-def _carry(error: Exception, component: str) -> None:
+def _name(
+    error: BaseException,
+    path: str,
+    class_path: str,
+    kind: type | None = None,
+    options: Collection[str] = (),
+) -> None:
+    """Add the setting of a component to an error: to its message if that is ours, and otherwise as a note."""
+    component = f"`{path}` ({class_path})" if path else class_path
     error.gft_component = component  # type: ignore[attr-defined]
-    if not isinstance(error, GFTError):
+    message, at = str(error), place_of(str(error), options)
+    if at is None and not isinstance(error, GFTError):
         error.add_note(f"raised for {component}")
+        return
+    at = at or 0
+    message = message[:at] + prefixed(message[at:], path or getattr(kind, "__name__", ""), options, class_path)
+    error.args = (message, *error.args[1:])
+    error.gft_named = True  # type: ignore[attr-defined]
+    if isinstance(error, ImportError):
+        error.msg = message  # its text, rather than the arguments
 
 
-def _name(error: Exception, kind: type, arguments: Mapping[str, Any], config: Namespace) -> None:
-    path, class_path = find(kind, arguments, config)
-    _carry(error, f"`{path}` ({class_path})" if path else class_path)
-    if isinstance(error, GFTError):
-        message = prefixed(str(error), path or kind.__name__, arguments, class_path)
-        error.args = (message, *error.args[1:])
-        if isinstance(error, ImportError):
-            error.msg = message  # its text, rather than the arguments
+def unnamed_component_of(error: BaseException) -> str:
+    """Return the component of :func:`component_of` if the error's message does not name its setting."""
+    return "" if getattr(error, "gft_named", False) else component_of(error)
 
 
-def find(kind: type, arguments: Mapping[str, Any], config: Namespace) -> tuple[str, str]:
+def find(kind: type, arguments: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[str, str]:
     """Return where a configuration has a component, and its class path.
 
     Args:
@@ -95,15 +160,14 @@ def find(kind: type, arguments: Mapping[str, Any], config: Namespace) -> tuple[s
 
     Example:
         >>> from torch.optim import SGD
-        >>> config = Namespace(model=Namespace(optimizer=Namespace(class_path="torch.optim.SGD",
-        ...     init_args=Namespace(lr=-1.0))))
+        >>> config = {"model": {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": -1.0}}}}
         >>> find(SGD, {"lr": -1.0}, config), find(SGD, {"lr": -2.0}, config)
         (('model.optimizer', 'torch.optim.SGD'), ('', 'torch.optim.sgd.SGD'))
     """
     name = f"{kind.__module__}.{kind.__qualname__}"
     passed = {argument: value for argument, value in arguments.items() if argument != _LINKS}
     of_class, of_arguments = [], []
-    for path, node in walk(config.as_dict()):
+    for path, node in walk(config):
         if not isinstance(node, Mapping):
             continue
         class_path = node.get("class_path")

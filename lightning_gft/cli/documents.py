@@ -98,9 +98,11 @@ def read_files(args: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
     Those of a pipe, which can be read only once, are left out.
 
     Raises:
-        ValueError: If a file is no configuration, with its name.
+        ValueError: If a file is missing or no configuration, with its name.
     """
     named = [value for option, value in typed(args) if option in CONFIG]
+    if "" in named:
+        raise GFTValueError("`--config`: expected a YAML file, got none; give its path, as in --config=run.yaml")
     return [(name, _read(name)) for name in named if not _is_pipe(name)]
 
 

@@ -18,7 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from lightning_gft.checks import cut
-from lightning_gft.cli.components import component_of
+from lightning_gft.cli.components import unnamed_component_of
 from lightning_gft.cli.explaining import explain
 from lightning_gft.cli.processes import this_process
 from lightning_gft.errors import GFTError
@@ -122,8 +122,8 @@ def _lost(error: Exception) -> str | None:
 
 def _message(error: Exception) -> str | None:
     """Return the message that replaces an error's traceback, or ``None`` if the code may be at fault."""
-    message, component = _own_message(error), component_of(error)
-    return f"{component}: {message}" if message and component and not isinstance(error, GFTError) else message
+    message, component = _own_message(error), unnamed_component_of(error)
+    return f"{component}: {message}" if message and component else message
 
 
 def _own_message(error: Exception) -> str | None:

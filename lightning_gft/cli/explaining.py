@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,9 +12,10 @@ from lightning.pytorch import callbacks, loggers
 
 import lightning_gft
 from lightning_gft.checks import cut, did_you_mean
+from lightning_gft.cli.entries import abstract_class, arguments, choices, class_paths, incomplete_entry
 from lightning_gft.cli.given import full_path
 from lightning_gft.cli.unknown import unknown_argument, unknown_paths, unknown_setting
-from lightning_gft.cli.wording import LONGEST, mismatch, worded
+from lightning_gft.cli.wording import LONGEST, mismatch, value_in, worded
 
 _PARTS = [*lightning_gft.__all__, *callbacks.__all__, *loggers.__all__]
 """Classes that a configuration can name without their module."""
@@ -32,6 +32,11 @@ _AROUND = re.compile(  # lines that say where jsonargparse was, but not what is 
     r"Type collections\.abc\.Callable\[.*\] expects a function or a callable class: ?"
 )
 _OF_THE_CLASS = re.compile(r"Not a valid subclass of |Expected '[\w.]+' to be a subclass of ")
+_WITHOUT_CLASS = re.compile(r"Expected an instantiatable class|Not a valid subclass of \w+\. Got value: \{")
+_OTHER_KIND = re.compile(r"(?:does not correspond to|to be) a subclass of (\w+)")
+_DOTTED = re.compile(r"Expected a dot import path string: .*")
+_COLLECTIONS = ("<class 'dict'>", "<class 'list'>", "dict", "list")
+_ABSTRACT = "Expected an instantiatable class"
 _NULL = re.compile(r"(?<=Got value: )None$")
 _KEY = re.compile(r'Parser key "([^"]*)":')
 _UNKNOWN_PART = re.compile(
@@ -51,8 +56,7 @@ def explain(message: str, options: Collection[str] = (), given: Mapping[str, Any
         >>> explain('Parser key "model.loss":\n  Parser key "weight":\n    Expected a <class \'float\'>. Got value: a')
         "`model.loss.weight`: expected a number, got 'a'"
     """
-    described = re.findall(r"class_path[ =]'([\w.]+)'", message)
-    class_path = described[-1] if described else ""
+    owner, class_path = class_paths(message)
     keys: dict[str, None] = {}  # ordered, without repeats: several types of a union may report the same key
     reasons: dict[str, None] = {}
     for line in _UNION.sub(_join_union, _TYPE.sub(r"\1", message)).splitlines():
@@ -66,11 +70,18 @@ def explain(message: str, options: Collection[str] = (), given: Mapping[str, Any
     main = [reason for reason in main if not any(one != reason and one.startswith(reason) for one in main)]
     if not keys:
         return _sentence([worded(reason) for reason in main]) or message
-    got = re.search(r"(?:Got value: |, got ')(.*?)'?$", main[0]) if main else None
-    path = full_path(".".join(keys), got[1] if got else "", given.items())
+    value = value_in(main[0], class_path) if main else ""
+    path = full_path(".".join(keys), value, given.items())
     if given.get(path) != "None":  # the text, which jsonargparse writes in the same way
         main = [_NULL.sub("null", reason) for reason in main]
-    faults = dict.fromkeys(cut(worded(reason, class_path), 2 * LONGEST) + _remedy(reason) for reason in main)
+    if value and given.get(path) == value and main[0].startswith(_ABSTRACT):
+        return f"`{path}`: {abstract_class(value)}"
+    argument = [*keys][-1].rpartition(".")[2]
+    if main and _WITHOUT_CLASS.match(main[0]) and (entry := incomplete_entry(path, owner, argument, given)):
+        return "`{}`: {}".format(*entry)
+    faults = dict.fromkeys(
+        cut(worded(reason, class_path), 2 * LONGEST) + _remedy(reason, owner, argument) for reason in main
+    )
     return f"`{path}`: {_sentence(faults)}" if faults else message
 
 
@@ -80,8 +91,11 @@ def _sentence(faults: Iterable[str]) -> str:
 
 def _join_union(match: re.Match[str]) -> str:
     types, given_type, value = match.groups()
+    part = _DOTTED.search(match[0])
+    if part and given_type in _COLLECTIONS:  # one of its entries is at fault
+        return part[0]
     value = "null" if given_type == "NoneType" else value
-    return mismatch(types, value) + (_meant(value, _PARTS) if "dot import path string" in match[0] else "")
+    return mismatch(types, value) + (_meant(value, _PARTS) if part else "")
 
 
 def _meant(name: str, names: Collection[str]) -> str:
@@ -99,26 +113,23 @@ def _unknown(
     paths = unknown_paths(reason)
     if keys:
         full = [full_path(".".join([*keys, path.partition(".")[0]]), "", given.items()) for path in paths]
-        return [unknown_argument(path, class_path.rpartition(".")[2], _arguments(class_path)) for path in full]
+        return [unknown_argument(path, class_path.rpartition(".")[2], arguments(class_path)) for path in full]
     named = [option for option in options if option.startswith("--") and option != "--help"]
     settings = [option.removeprefix("--").removesuffix("+") for option in named if not option.endswith(".help")]
     return [unknown_setting(path, settings) for path in paths]
 
 
-def _remedy(reason: str) -> str:
-    """Return the end of a reason: the name that was probably meant."""
+def _remedy(reason: str, owner: str, argument: str) -> str:
+    """Return the end of a reason: the name that was probably meant, or those that an argument of a class accepts."""
+    if match := _OTHER_KIND.search(reason):
+        return choices(owner, argument, match[1])
     if not (unknown := _UNKNOWN_PART.search(reason)):
         return ""
-    return _meant(unknown["attribute"] or unknown["part"], _members(unknown["module"]) or _PARTS)
+    name = unknown["attribute"] or unknown["part"]
+    return _meant(name, _members(unknown["module"]) or _PARTS) or choices(owner, argument)
 
 
 def _members(module: str | None) -> list[str]:
     """Return the members of a module except other modules, none of which is a part of a run."""
     names = dir(sys.modules[module]) if module in sys.modules else []
     return [name for name in names if f"{module}.{name}" not in sys.modules and not name.startswith("_")]
-
-
-def _arguments(class_path: str) -> list[str]:
-    module, _, name = class_path.rpartition(".")
-    described = getattr(sys.modules.get(module), name, None)
-    return list(inspect.signature(described).parameters) if isinstance(described, type) else []

@@ -40,7 +40,7 @@ def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def full_path(path: str, value: str, given: Iterable[tuple[str, Any]]) -> str:
-    """Return the setting that an error is about; jsonargparse leaves the names of entries of a dict out.
+    """Return the setting that an error is about; jsonargparse leaves out the names of entries of a dict.
 
     Args:
         path: The setting as jsonargparse names it.
@@ -54,11 +54,14 @@ def full_path(path: str, value: str, given: Iterable[tuple[str, Any]]) -> str:
         >>> given = {"sources.self.top_k": "x", "sources.other.top_k": 3}.items()
         >>> full_path("sources.top_k", "x", given), full_path("sources.top_k", "", given)
         ('sources.self.top_k', 'sources.top_k')
+        >>> full_path("sources", "SelfSorce", {"sources.self": "SelfSorce", "sources.expert": "ExpertSource"}.items())
+        'sources.self'
     """
-    parts = path.split(".")
-    paths = {found: content for found, content in given if _contains(_names(found), parts)}
-    same = [found for found, content in paths.items() if value and str(content) == value]
-    candidates = same or list(paths)
+    parts, contents = path.split("."), dict(given)
+    paths = [found for found in contents if _contains(_names(found), parts)]
+    entries = [found for found in contents if _contains(_names(found)[:-1], parts)]
+    same, below = ([one for one in some if value and str(contents[one]) == value] for some in (paths, entries))
+    candidates = same or below or paths
     return candidates[0] if len(candidates) == 1 else path
 
 
@@ -73,4 +76,4 @@ def _names(path: str) -> list[str]:
 def _contains(names: list[str], parts: list[str]) -> bool:
     """Return whether names begin and end as parts do, and have the others in the same order."""
     rest = iter(names)
-    return names[0] == parts[0] and names[-1] == parts[-1] and all(part in rest for part in parts)
+    return names[:1] == parts[:1] and names[-1] == parts[-1] and all(part in rest for part in parts)

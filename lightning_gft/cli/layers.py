@@ -12,7 +12,7 @@ from lightning_gft.cli.documents import CONFIG, typed
 from lightning_gft.cli.given import flattened
 from lightning_gft.cli.shipped import is_overlay, shipped
 
-_MOST_NAMED = 3
+_MOST_NAMED = 12
 
 
 def warn_of_order(files: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
@@ -27,19 +27,17 @@ def warn_of_order(files: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """
     earlier: dict[str, tuple[Any, str]] = {}  # the value of each setting, and the file that it is from
     for name, settings in files:
-        own = {path: value for path, value in flattened(settings).items() if not isinstance(value, dict | list)}
+        own = _comparable(settings)
         replaced = [path for path in own if path in earlier and own[path] != earlier[path][0]]
         if replaced and _is_complete(name):
             before = list(dict.fromkeys(earlier[path][1] for path in replaced))
             if complete := [file for file in before if _is_complete(file)]:
                 rank_zero_warn(f"`--config`: expected one complete configuration, got {complete[0]} and {name}")
                 return
-            more = len(replaced) - _MOST_NAMED
-            named = ", ".join(f"`{path}`" for path in replaced[:_MOST_NAMED])
+            lost = [f"`{path}` ({earlier[path][0]} by {own[path]})" for path in replaced]
             rank_zero_warn(
                 f"--config={name}: expected a complete configuration first, got it after {' and '.join(before)}, of "
-                f"which it replaces {named}{f' and {more} more' if more > 0 else ''}; give it before the files that "
-                "are to change it"
+                f"which it replaces {_listed(lost)}; give it before the files that are to change it"
             )
             return
         earlier |= {path: (value, name) for path, value in own.items()}
@@ -61,13 +59,35 @@ def warn_of_early_settings(args: Iterable[str], files: Iterable[tuple[str, Mappi
         if option not in CONFIG:
             early |= flattened({option.strip("-+"): value})
             continue
-        for path, replacing in flattened(contents.get(value, {})).items():
-            if early.get(path, str(replacing)) != str(replacing):
-                rank_zero_warn(
-                    f"--{path}={early[path]}: expected single settings after the files, got it before "
-                    f"--config={value}, which replaces it by {replacing}; give it last"
-                )
-                return
+        replacing = flattened(contents.get(value, {}))
+        lost = [path for path in early if str(replacing.get(path, early[path])) != early[path]]
+        if lost:
+            both = [f"--{path}={early[path]} by {replacing[path]}" for path in lost]
+            rank_zero_warn(
+                f"--config={value}: expected single settings after the files, got it after them, of which it replaces "
+                f"{_listed(both)}; give them last"
+            )
+            return
+
+
+def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a later file replaces, by path: plain values, and the names in a set of parts."""
+    comparable = {}
+    for path, value in flattened(settings).items():
+        if not isinstance(value, dict | list):
+            comparable[path] = value
+        elif isinstance(value, dict) and _is_set(value):
+            comparable[path] = f"{{{', '.join(value)}}}"
+    return comparable
+
+
+def _is_set(value: Mapping[str, Any]) -> bool:
+    return all(isinstance(part, Mapping) and "class_path" in part for part in value.values())
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _is_complete(name: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -13,8 +15,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
 import lightning_gft
-from lightning_gft.cli.components import Instantiator, naming
+from lightning_gft.cli.components import Components, Instantiator
 from lightning_gft.cli.documents import check_yaml, read_files, typed
+from lightning_gft.cli.errors import TRACEBACK_VARIABLE
 from lightning_gft.cli.explaining import explain
 from lightning_gft.cli.given import flattened
 from lightning_gft.schedules import borrow_schedules
@@ -51,7 +54,9 @@ class Parser(LightningArgumentParser):
             getattr(lightning_gft, name)
         super().__init__(*args, allow_abbrev=False, **settings)  # a misspelt setting is no other one
         self._arguments: list[str] = []
+        self._files: list[tuple[str, dict[str, Any]]] = []
         self._added: list[tuple[Instantiator, type, bool]] = []
+        self.components = Components({})
 
     @override
     def parse_args(self, args: Any = None, *rest: Any, **settings: Any) -> Any:
@@ -59,6 +64,7 @@ class Parser(LightningArgumentParser):
         if isinstance(args, list):  # so that a path on the command line is not parsed as YAML
             pairs = [arg.rpartition("=") for arg in args]
             args = self._arguments = [f"{option}{equals}{borrow_schedules(value)}" for option, equals, value in pairs]
+            self._files = read_files(args)  # now: while jsonargparse reads a file, its folder is the current one
         return super().parse_args(args, *rest, **settings)
 
     @override
@@ -67,17 +73,15 @@ class Parser(LightningArgumentParser):
 
     @override
     def instantiate(self, namespace: Namespace, *args: Any, **settings: Any) -> Namespace:
-        failed: list[Exception] = []
         if self._added:  # the parser of the whole command
-            config = namespace.get(namespace.get("subcommand"), namespace)
+            self.components = Components(namespace.get(namespace.get("subcommand"), namespace).as_dict())
             # The first that fits is used: Lightning's, and then this one, before any that are registered globally.
             kinds = [*self._added, (lambda kind, /, *args, **arguments: kind(*args, **arguments), object, True)]
-            settings["instantiators"] = [(naming(build, config, failed), kind, below) for build, kind, below in kinds]
+            settings["instantiators"] = [(self.components.building(build), kind, below) for build, kind, below in kinds]
         try:
             made: Namespace = super().instantiate(namespace, *args, **settings)
         except Exception as error:  # noqa: BLE001 (raised below)
-            # If a part fits none of several types, jsonargparse raises an error that quotes those of each type.
-            raised = next((one for one in reversed(failed) if _quotes(error, one)), error)
+            raised = self.components.raised(error)
         else:
             return made
         raise raised
@@ -98,6 +102,8 @@ class Parser(LightningArgumentParser):
         if not self.exit_on_error:  # jsonargparse only tries whether the arguments parse
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
+        if ex is not None and os.environ.get(TRACEBACK_VARIABLE):
+            traceback.print_exception(ex)
         options = [option for action in parser._actions for option in action.option_strings]
         command = parser.prog.replace(" [options]", "")
         message, subcommand = _by_option(message)
@@ -108,16 +114,10 @@ class Parser(LightningArgumentParser):
 
     def _given(self) -> Iterator[tuple[str, Any]]:
         """Yield the path and value of all settings of files, and after them those of the command line."""
-        for _, settings in read_files(self._arguments):
+        for _, settings in self._files:
             yield from flattened(settings).items()
         for option, value in typed(self._arguments):
             yield from flattened({option.strip("-+"): _as_yaml(value)}).items()
-
-
-def _quotes(error: Exception, raised: Exception) -> bool:
-    """Return whether an error's text has that of another; one without a text is known only by being the cause."""
-    first = str(raised).partition("\n")[0]
-    return first in str(error) if first else raised in (error, error.__cause__)
 
 
 def _by_option(message: str) -> tuple[str, str]:

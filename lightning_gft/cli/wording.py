@@ -41,6 +41,13 @@ _OTHERS = (
 )
 _MISSING_PART = re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'")
 _ABSTRACT = re.compile(r"Expected an instantiatable class, but (?P<name>[\w.]+) is abstract")
+_WITH_VALUE = (
+    *_MISFITS,
+    *(pattern for pattern, _ in _OTHERS),
+    re.compile(r"Expected an instantiatable class, but (?P<value>[\w.]+) is abstract"),
+    re.compile(r"expected .*, got (['\"]?)(?P<value>.*?)\1(; .*)?"),  # of :func:`mismatch`
+)
+_NO_MODULE = "No module named "
 _REQUIRED = "the following arguments are required: "
 
 
@@ -70,12 +77,31 @@ def worded(reason: str, class_path: str = "") -> str:
             f"expected a class_path, got none, and {match['name']} is abstract; a new entry, or one whose name is "
             "misspelt, needs a class_path"
         )
-    if class_path and reason.startswith("No module named "):
+    if class_path and reason.startswith(_NO_MODULE):
         return f"expected a class_path that can be imported, got {class_path} ({reason})"
     if class_path and reason.startswith(_REQUIRED):
         owner = class_path.rpartition(".")[2]
         return f"expected all arguments that {owner} requires, got none for {reason.removeprefix(_REQUIRED)}"
     return reason
+
+
+def value_in(reason: str, class_path: str = "") -> str:
+    """Return the value that a reason of jsonargparse is about, as jsonargparse writes it; empty if it shows none.
+
+    Args:
+        reason: As for :func:`worded`.
+        class_path: The value if the reason is that it cannot be imported.
+
+    Example:
+        >>> value_in("Expected a int. Got value: three"), value_in("module 'torch' has no attribute 'Sorce'")
+        ('three', 'torch.Sorce')
+    """
+    if match := _MISSING_PART.fullmatch(reason):
+        return f"{match['module']}.{match['name']}"
+    if reason.startswith(_NO_MODULE):
+        return class_path
+    match = next(filter(None, (pattern.fullmatch(reason) for pattern in _WITH_VALUE)), None)
+    return match["value"] if match else ""
 
 
 def mismatch(types: str, value: str) -> str:

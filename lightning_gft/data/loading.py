@@ -15,7 +15,7 @@ import pyarrow
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from lightning_gft.checks import shorten
+from lightning_gft.checks import with_value
 from lightning_gft.data.files import KINDS, DataFile, suffix_of
 from lightning_gft.data.repositories import Splits, find_in_folder, find_on_hub
 from lightning_gft.data.selection import Piece, Rows
@@ -82,7 +82,7 @@ def load_rows(
 def find_splits(path: str | os.PathLike[str], name: str | None = None, path_field: str = "path") -> SplitTables:
     """Find the splits of a data set; see :func:`load_rows`."""
     path = os.fspath(path)
-    where = f"{path_field}={shorten(path, 200)}"
+    where = with_value(path_field, path)
     with _named(where):
         return SplitTables(_find_splits(path, name, where), where)
 
@@ -273,12 +273,13 @@ class SplitTables:
             spans = [] if missing else instruction.to_absolute(lengths)
         except (ValueError, AssertionError) as error:
             raise GFTValueError(
-                f"{field}={spec!r}: expected {_SLICES}, of {_listed(self._splits)}, got {error}"
+                f"{with_value(field, spec)}: expected {_SLICES}, of {_listed(self._splits)}, got {error}"
             ) from error
         if missing:
             named = "it" if missing[0] == spec else repr(missing[0])
             raise GFTValueError(
-                f"{field}={spec!r}: expected a split of {self._where}, {_listed(self._splits)}, but {named} is not one"
+                f"{with_value(field, spec)}: expected a split of {self._where}, {_listed(self._splits)}, but {named} "
+                "is not one"
             )
         return [
             Piece(span.splitname, self._table(span.splitname), range(span.from_, max(span.from_, span.to)))

@@ -34,9 +34,9 @@ def check_local(path: str, where: str) -> None:
         ValueError: If there is no such folder and the path begins with ``.``, ``/`` or ``~``, or has several slashes.
 
     Example:
-        >>> check_local("/proc/slef", "model_name_or_path='/proc/slef'")
+        >>> check_local("/proc/slef", "`model_name_or_path` ('/proc/slef')")
         Traceback (most recent call last):
-        lightning_gft.errors.GFTValueError: model_name_or_path='/proc/slef': expected a folder that exists, or a hub ...
+        lightning_gft.errors.GFTValueError: `model_name_or_path` ('/proc/slef'): expected a folder that exists, or ...
     """
     can_be_on_hub = not path.startswith((".", "/", "~")) and path.rstrip("/").count("/") <= 1
     if not can_be_on_hub and not os.path.exists(path):  # noqa: PTH110  # false for a name that is too long
@@ -90,7 +90,8 @@ def near(path: str, files: bool = False) -> str:
         repaired = missing.parent / closest
         whole = repaired / Path(path).relative_to(missing)
         return f"; did you mean {whole if os.path.exists(whole) else repaired}?"  # noqa: PTH110
-    listed = ", ".join(found[:_LISTED]) + (", ..." if len(found) > _LISTED else "")
+    visible = [name for name in found if not name.startswith(".")]
+    listed = ", ".join(visible[:_LISTED]) + (", ..." if len(visible) > _LISTED else "")
     return f"; {missing.parent} has {listed}" if listed else ""
 
 

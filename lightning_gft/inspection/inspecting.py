@@ -21,7 +21,14 @@ from lightning_gft.inspection.steps import plan_steps
 from lightning_gft.inspection.tokenizing import shared_prompts, tokenize_data_set
 from lightning_gft.inspection.verdicts import judge
 from lightning_gft.policy import PolicyLoader
-from lightning_gft.preflight import can_score, check_tokenizer, check_validation_interval, find_faults, warn_of_unused
+from lightning_gft.preflight import (
+    can_score,
+    check_tokenizer,
+    check_validation_interval,
+    find_faults,
+    warn_of_unused,
+    warn_of_unused_sources,
+)
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.training import PartsLife, Stages
 
@@ -92,6 +99,7 @@ def _inspect_parts(data: PromptDataModule, module: Inspected, report: DataReport
     with problems.collecting():
         check_tokenizer(samplers, tokenizer)
     warn_of_unused(data, module.policy_loader, samplers)
+    warn_of_unused_sources(data, module.stages)
     life = PartsLife()
     try:
         # Sources are not set up: one may start a server, or load a teacher's weights.

@@ -11,7 +11,7 @@ from lightning_gft.data import Example, ExampleEncoder, PromptDataModule
 from lightning_gft.data.columns import NumberedRows, Row
 from lightning_gft.data.datamodule import Split, data_name
 from lightning_gft.data.errors import naming
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTValueError, with_setting
 from lightning_gft.inspection.problems import FAULTS, Problems
 from lightning_gft.inspection.report import Counted, DataSetReport, Lengths
 
@@ -109,7 +109,7 @@ def _find_unfit(encoder: ExampleEncoder, rows: NumberedRows, places: range, unfi
         encoder.tokenize(_subset(rows, places))
     except FAULTS as error:
         if len(places) == 1:
-            unfit[places[0]] = str(error)
+            unfit[places[0]] = str(with_setting(error))
             return 0
         half = len(places) // 2
         return sum(_find_unfit(encoder, rows, part, unfit) for part in (places[:half], places[half:]))

@@ -16,16 +16,16 @@ from lightning_gft.functional import Reduction, masked_loss, reduction_weights, 
 from lightning_gft.functional.head.linear_logprob import check_coefficients
 from lightning_gft.functional.reductions import check_length
 from lightning_gft.parts import Part
-from lightning_gft.types import GroupBatch, Need, TokenBatch, TokenObjective
+from lightning_gft.types import GroupBatch, Need, Source, TokenBatch, TokenObjective
 
 
 class GroupLoss(Part, nn.Module, ABC):
     """The objective ``-(1 / Z) * sum_t c_t * log p_t`` with coefficients that carry no gradient.
 
-    A subclass implements :meth:`coefficients`, and overrides :meth:`takes_part`, :meth:`can_skip` and :meth:`needs`
-    where their defaults do not fit. To log figures of its own, it accumulates them in :meth:`update` and returns them
-    from :meth:`compute`; both do nothing by default. Inside :class:`~lightning_gft.GFTLitModule` the policy's fused
-    head calls :meth:`coefficients` chunk by chunk. Outside of it, :meth:`forward` computes the loss from
+    A subclass implements :meth:`coefficients`, and overrides :meth:`trains_on`, :meth:`takes_part`, :meth:`can_skip`
+    and :meth:`needs` where their defaults do not fit. To log figures of its own, it accumulates them in :meth:`update`
+    and returns them from :meth:`compute`; both do nothing by default. Inside :class:`~lightning_gft.GFTLitModule` the
+    policy's fused head calls :meth:`coefficients` chunk by chunk. Outside of it, :meth:`forward` computes the loss from
     log-probabilities that you provide.
 
     Args:
@@ -49,9 +49,19 @@ class GroupLoss(Part, nn.Module, ABC):
     def coefficients(self, tokens: TokenBatch) -> Tensor:
         """Return the detached coefficients ``[m]`` of ``m`` tokens, elementwise and without side effects."""
 
+    def trains_on(self) -> frozenset[Source]:
+        """Return the sources whose responses may take part; by default all.
+
+        A run warns of the other sources, unless the loss uses advantages, which compare with their responses.
+        """
+        return frozenset(Source)
+
     def takes_part(self, groups: GroupBatch) -> Tensor:
-        """Return a mask ``[N]`` of the sequences that count in the sum and in ``Z``; by default all."""
-        return torch.ones_like(groups.source, dtype=torch.bool)
+        """Return a mask ``[N]`` of the sequences that count in the sum and in ``Z``; by default :meth:`trains_on`'s."""
+        taken = torch.zeros_like(groups.source, dtype=torch.bool)
+        for source in self.trains_on():
+            taken |= groups.source == source
+        return taken
 
     def can_skip(self, groups: GroupBatch) -> Tensor:
         """Return a mask ``[N]`` of sequences without a forward pass, as all coefficients are 0; by default none."""

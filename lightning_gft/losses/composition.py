@@ -8,6 +8,9 @@ from torch import Tensor
 from lightning_gft.errors import GFTValueError
 from lightning_gft.types import GroupBatch, Source
 
+OWN = frozenset({Source.SELF})
+DEMONSTRATIONS = frozenset(Source) - OWN
+
 
 def check_demonstrations(loss: object, num_responses: int, num_own: int) -> None:
     """Reject groups without a demonstration.

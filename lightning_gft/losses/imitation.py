@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
-from lightning_gft.losses.composition import check_demonstrations
-from lightning_gft.types import GroupBatch, Source
+from lightning_gft.losses.composition import DEMONSTRATIONS, check_demonstrations
+from lightning_gft.types import Source
 
 
 class ImitationLoss(GroupLoss):
@@ -22,8 +21,8 @@ class ImitationLoss(GroupLoss):
         super().__init__(reduction)
 
     @override
-    def takes_part(self, groups: GroupBatch) -> Tensor:
-        return groups.source != Source.SELF
+    def trains_on(self) -> frozenset[Source]:
+        return DEMONSTRATIONS
 
     @override
     def check_group(self, num_responses: int, num_own: int) -> None:

@@ -8,7 +8,7 @@ from typing_extensions import override
 from lightning_gft.functional import Reduction
 from lightning_gft.losses.base import GroupLoss
 from lightning_gft.losses.composite import CompositeLoss
-from lightning_gft.losses.composition import by_source, check_demonstrations, check_own_samples
+from lightning_gft.losses.composition import DEMONSTRATIONS, OWN, by_source, check_demonstrations, check_own_samples
 from lightning_gft.types import GroupBatch, Source, TokenBatch
 
 
@@ -50,6 +50,10 @@ class MixedLoss(CompositeLoss):
         check_own_samples(self, num_own)
         self.demonstrations.check_group(num_responses - num_own, 0)
         self.own.check_group(num_own, num_own)
+
+    @override
+    def trains_on(self) -> frozenset[Source]:
+        return (self.demonstrations.trains_on() & DEMONSTRATIONS) | (self.own.trains_on() & OWN)
 
     @override
     def takes_part(self, groups: GroupBatch) -> Tensor:

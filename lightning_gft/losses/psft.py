@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_gft.functional import Reduction
-from lightning_gft.losses.composition import check_demonstrations
+from lightning_gft.losses.composition import DEMONSTRATIONS, check_demonstrations
 from lightning_gft.losses.grpo import GRPOLoss
 from lightning_gft.types import GroupBatch, Need, Source, TokenBatch
 
@@ -44,8 +44,8 @@ class PSFTLoss(GRPOLoss):
         check_demonstrations(self, num_responses, num_own)
 
     @override
-    def takes_part(self, groups: GroupBatch) -> Tensor:
-        return groups.source != Source.SELF
+    def trains_on(self) -> frozenset[Source]:
+        return DEMONSTRATIONS
 
     @override
     def can_skip(self, groups: GroupBatch) -> Tensor:

@@ -11,7 +11,7 @@ from typing_extensions import override
 from lightning_gft.functional import Reduction
 from lightning_gft.functional.logprobs import bounded_ratio, log_ratio
 from lightning_gft.losses.base import GroupLoss
-from lightning_gft.losses.composition import check_own_samples
+from lightning_gft.losses.composition import OWN, check_own_samples
 from lightning_gft.metrics import RatioStatistics
 from lightning_gft.types import GroupBatch, Need, Source, TokenBatch
 
@@ -54,9 +54,13 @@ class RatioLoss(GroupLoss):
         check_own_samples(self, num_own)
 
     @override
+    def trains_on(self) -> frozenset[Source]:
+        return OWN
+
+    @override
     def takes_part(self, groups: GroupBatch) -> Tensor:
-        own = groups.source == Source.SELF
-        return own & groups.finished if self.mask_truncated_completions else own
+        taken = super().takes_part(groups)
+        return taken & groups.finished if self.mask_truncated_completions else taken
 
     @override
     def can_skip(self, groups: GroupBatch) -> Tensor:

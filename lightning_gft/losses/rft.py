@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from lightning_gft.checks import check_number
 from lightning_gft.functional import Reduction
-from lightning_gft.losses.composition import check_own_samples
+from lightning_gft.losses.composition import OWN, check_own_samples
 from lightning_gft.losses.imitation import ImitationLoss
 from lightning_gft.types import GroupBatch, Source, TokenBatch
 
@@ -36,8 +36,12 @@ class RFTLoss(ImitationLoss):
         self.correct_reward = check_number("correct_reward", correct_reward, of=type(self).__name__)
 
     @override
+    def trains_on(self) -> frozenset[Source]:
+        return OWN
+
+    @override
     def takes_part(self, groups: GroupBatch) -> Tensor:
-        return (groups.source == Source.SELF) & (groups.rewards >= self.correct_reward)
+        return super().takes_part(groups) & (groups.rewards >= self.correct_reward)
 
     @override
     def check_group(self, num_responses: int, num_own: int) -> None:

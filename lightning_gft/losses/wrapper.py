@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from lightning_gft.losses.base import GroupLoss
 from lightning_gft.losses.composite import CompositeLoss
-from lightning_gft.types import GroupBatch, TokenBatch
+from lightning_gft.types import GroupBatch, Source, TokenBatch
 
 
 class LossWrapper(CompositeLoss):
@@ -36,6 +36,10 @@ class LossWrapper(CompositeLoss):
     @override
     def within(self) -> tuple[GroupLoss, ...]:
         return (self.loss,)
+
+    @override
+    def trains_on(self) -> frozenset[Source]:
+        return self.loss.trains_on()
 
     @override
     def takes_part(self, groups: GroupBatch) -> Tensor:

@@ -11,6 +11,7 @@ from huggingface_hub import hf_hub_download
 from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedModel
 
+from lightning_gft.checks import with_value
 from lightning_gft.errors import GFTValueError
 from lightning_gft.hub import check_local, hub_or_cache, may_be_folder, no_such_folder
 from lightning_gft.policy.adapter_modules import are_tied, names_an_embedding
@@ -31,7 +32,7 @@ def check_adapter_folder(path: str) -> None:
     Raises:
         ValueError: If it is neither, a file, or a folder without a complete adapter.
     """
-    folder, where = Path(path), f"lora.adapter_path={path!r}"
+    folder, where = Path(path), with_value("lora.adapter_path", path)
     check_local(path, where)
     if not os.path.exists(path):  # noqa: PTH110  # false for a name that is too long
         _find_on_hub(path, where)

@@ -68,12 +68,12 @@ def check_tied_embeddings(model: PreTrainedModel) -> None:
     if is_adapted(first) or is_adapted(last):
         which = " and ".join(("its input", "its output")[n] for n, one in enumerate((first, last)) if is_adapted(one))
         rank_zero_info(
-            f"lora: {type(model).__name__} ties its input and output embeddings; the adapter changes {which} embedding "
-            "alone, so a merged export has a weight for each (tie_word_embeddings: false)"
+            f"`lora`: {type(model).__name__} ties its input and output embeddings; the adapter changes {which} "
+            "embedding alone, so a merged export has a weight for each (tie_word_embeddings: false)"
         )
     elif _trains(first) != _trains(last):
         raise GFTValueError(
-            f"lora: expected both or none of the tied embeddings of {type(model).__name__} to be trained, got one; "
+            f"`lora`: expected both or none of the tied embeddings of {type(model).__name__} to be trained, got one; "
             "leave embeddings out of lora.modules_to_save, or name one in lora.target_modules instead"
         )
 

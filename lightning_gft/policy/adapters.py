@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import PreTrainedModel
 
-from lightning_gft.checks import check_count, check_number
+from lightning_gft.checks import check_count, check_number, with_value
 from lightning_gft.errors import GFTValueError
 from lightning_gft.extras import require
 from lightning_gft.hub import expand_home, hub_or_cache
@@ -232,7 +232,7 @@ def _add(model: PreTrainedModel, lora: LoRA) -> PeftModel:
     try:
         return _inject(model, config)
     except (ValueError, RuntimeError) as error:
-        raise GFTValueError(f"lora: {error}") from error
+        raise GFTValueError(f"`lora`: {error}") from error
 
 
 def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
@@ -259,8 +259,8 @@ def _load(model: PreTrainedModel, lora: LoRA) -> PeftModel:
         raise  # says nothing about the adapter
     except Exception as error:
         raise GFTValueError(
-            f"lora.adapter_path={path!r}: expected an adapter that can be loaded into {type(model).__name__}, got: "
-            f"{summarise(error)}"
+            f"{with_value('lora.adapter_path', path)}: expected an adapter that can be loaded into "
+            f"{type(model).__name__}, got: {summarise(error)}"
         ) from error
     return peft_model
 

@@ -25,7 +25,7 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from typing_extensions import override
 
-from lightning_gft.checks import check_choice, check_number
+from lightning_gft.checks import check_choice, check_number, with_value
 from lightning_gft.errors import GFTValueError
 from lightning_gft.hub import expand_home, hub_or_cache, may_be_folder, no_such_folder
 from lightning_gft.lm.heads import widen_head
@@ -231,7 +231,7 @@ class PretrainedPolicy(PolicyLoader):
 
     @property
     def _where(self) -> str:
-        return f"model_name_or_path={self.model_name_or_path!r}"
+        return with_value("model_name_or_path", self.model_name_or_path)
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
@@ -245,8 +245,8 @@ class PretrainedPolicy(PolicyLoader):
         except Exception as error:
             if self.attn_implementation is not None and _ABOUT_ATTENTION.search(f"{error}"):
                 raise GFTValueError(
-                    f"attn_implementation={self.attn_implementation!r}: expected one that is available here, got: "
-                    f"{summarise(error)}; leave it out, and transformers chooses"
+                    f"{with_value('attn_implementation', self.attn_implementation)}: expected one that is available "
+                    f"here, got: {summarise(error)}; leave it out, and transformers chooses"
                 ) from error
             if isinstance(error, ImportError):
                 raise

@@ -39,7 +39,7 @@ def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: S
             path for path, module in named_modules(model, name) if any(module is other for _, other in targeted)
         ]:
             raise GFTValueError(
-                f"lora: expected each module in target_modules or in modules_to_save, got {twice[0]} in both; an "
+                f"`lora`: expected each module in target_modules or in modules_to_save, got {twice[0]} in both; an "
                 "adapter and a whole copy of one module exclude each other: leave it out of one of them"
             )
     return [module for _, module in targeted]
@@ -72,7 +72,7 @@ def _targeted(model: PreTrainedModel, targets: str | Sequence[str]) -> list[tupl
         words = re.findall(r"\w+", re.sub(r"\\.", " ", targets))
         meant = next(filter(None, (did_you_mean(word, _leaves(model)) for word in words)), "")
         raise GFTValueError(
-            f"lora.target_modules: expected a regular expression over the whole path of a module, such as "
+            f"`lora.target_modules`: expected a regular expression over the whole path of a module, such as "
             rf"'.*\.q_proj', got {targets!r}, which matches none of {type(model).__name__}"
             f"{meant}; names are given as a list, [q_proj]"
         )
@@ -84,7 +84,7 @@ def _check_adaptable(model: PreTrainedModel, targeted: Sequence[tuple[str, nn.Mo
     if unfit:
         path, module = unfit[0]
         raise GFTValueError(
-            f"lora.target_modules: expected linear layers or embeddings, got {path}, a {type(module).__name__}"
+            f"`lora.target_modules`: expected linear layers or embeddings, got {path}, a {type(module).__name__}"
             f"{f' (and {len(unfit) - 1} more)' if unfit[1:] else ''}; those that take an adapter are "
             f"{_listed(_adaptable(model))}"
         )

@@ -1,9 +1,10 @@
 """Checks data, callbacks, monitored figures and Trainer options before a run, and adapts callbacks to the module."""
 
-from lightning_gft.preflight.data import can_score, find_faults, warn_of_unused
+from lightning_gft.preflight.data import can_score, find_faults
 from lightning_gft.preflight.monitors import logged_names
 from lightning_gft.preflight.run import check_run, check_tokenizer, prepare
 from lightning_gft.preflight.trainer import warn_of_slow_bfloat16
+from lightning_gft.preflight.unused import warn_of_unused, warn_of_unused_sources
 from lightning_gft.preflight.validation import check_validation_interval
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "prepare",
     "warn_of_slow_bfloat16",
     "warn_of_unused",
+    "warn_of_unused_sources",
 ]

@@ -13,7 +13,7 @@ from lightning_gft.data import Example, PromptDataModule
 from lightning_gft.data.datamodule import data_name
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTValueError
-from lightning_gft.policy import PolicyLoader, check_window
+from lightning_gft.policy import check_window
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler, find_unfit, score_demonstrations
 
@@ -88,35 +88,6 @@ def _faulty_settings(
             )
     for sampler in _one_of_each_scoring(samplers):
         yield from _faulty_tokens(sampler.rewards, tokenizer)
-
-
-def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, samplers: Sequence[GroupSampler]) -> None:
-    """Warn of a chat template that no prompt uses, and of a column of demonstrations that no source reads."""
-    _warn_of_unused_template(data, policy)
-    _warn_of_unused_columns(data, samplers)
-
-
-def _warn_of_unused_template(data: PromptDataModule, policy: PolicyLoader) -> None:
-    if getattr(policy, "chat_template", None) is None:
-        return
-    if not data.make_encoder(policy.tokenizer).prompts.uses_chat_template:
-        rank_zero_warn(
-            "`chat_template` of the policy: expected prompts that use it, got data without a chat template; omit "
-            "use_chat_template or set it to true, or omit chat_template"
-        )
-
-
-def _warn_of_unused_columns(data: PromptDataModule, samplers: Sequence[GroupSampler]) -> None:
-    sources = [source for sampler in samplers for source in sampler.sources.values()]
-    read = frozenset[str]().union(*(source.reads() for source in sources))
-    for role in ("expert", "teacher"):
-        column = getattr(getattr(data, "columns", None), f"{role}_column", None)
-        if column is not None and role not in read:
-            kind = {"expert": "an ExpertSource", "teacher": "a TeacherSource"}[role]
-            rank_zero_warn(
-                f"`{role}_column`: expected a source for {role} responses, got none in model.sampler.sources, so the "
-                f"column {column!r} has no effect; add {kind}, or set it to null"
-            )
 
 
 def _one_of_each_scoring(samplers: Sequence[GroupSampler]) -> list[GroupSampler]:

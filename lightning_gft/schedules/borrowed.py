@@ -107,7 +107,7 @@ class SequentialLR(Schedule):
         self.milestones = list(milestones)
         if len(self.milestones) != len(self.schedules) - 1 or any(b <= a for a, b in pairwise([0, *self.milestones])):
             raise GFTValueError(
-                f"lr_scheduler.milestones: expected {max(len(self.schedules) - 1, 0)} increasing optimizer steps for "
+                f"`lr_scheduler.milestones`: expected {max(len(self.schedules) - 1, 0)} increasing optimizer steps for "
                 f"{len(self.schedules)} schedulers, got {self.milestones}; give the step at which each "
                 "schedule after the first begins"
             )
@@ -143,7 +143,7 @@ class ChainedScheduler(Schedule):
         for one in made:  # the factors of earlier schedules would be lost
             if isinstance(one, lr_scheduler.LambdaLR | lr_scheduler.OneCycleLR) and len(made) > 1:
                 raise GFTValueError(
-                    "lr_scheduler.schedulers: expected schedules that scale the learning rate step by step, got a "
+                    "`lr_scheduler.schedulers`: expected schedules that scale the learning rate step by step, got a "
                     f"{type(one).__name__}, which sets it regardless of the others, like those of transformers; use "
                     "schedules of torch"
                 )

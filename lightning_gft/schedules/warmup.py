@@ -63,12 +63,13 @@ class WarmupSchedule(Schedule):
         check_choice("lr_scheduler.name", name, get_args(Shape))
         if warmup_steps and warmup_ratio:
             raise GFTValueError(
-                f"lr_scheduler.warmup_ratio: expected 0 beside warmup_steps={warmup_steps}, got {warmup_ratio}; give "
+                f"`lr_scheduler.warmup_ratio`: expected 0 beside warmup_steps={warmup_steps}, got {warmup_ratio}; give "
                 "one of the two"
             )
         if min_lr_ratio and name in ("constant", "inverse_sqrt"):
             raise GFTValueError(
-                f"lr_scheduler.min_lr_ratio: expected 0 with {name}, which has no end, got {min_lr_ratio}; leave it out"
+                f"`lr_scheduler.min_lr_ratio`: expected 0 with {name}, which has no end, got {min_lr_ratio}; leave it "
+                "out"
             )
         self.name = name
         self.warmup_steps = check_count("lr_scheduler.warmup_steps", warmup_steps, least=0)

@@ -7,7 +7,7 @@ from lightning_gft.training.look_ahead import batch_seed, drawing, prepare_ahead
 from lightning_gft.training.measures import UPDATE_NAMES
 from lightning_gft.training.plan import StepPlan, plan_step
 from lightning_gft.training.rows import RUN_NAMES, Rows
-from lightning_gft.training.sampler_checks import check_sampler
+from lightning_gft.training.sampler_checks import check_sampler, unused_sources
 from lightning_gft.training.stages import StageParts, Stages
 from lightning_gft.training.statistics import TrainingStatistics, UpdateFigures
 from lightning_gft.training.updates import Updates
@@ -32,4 +32,5 @@ __all__ = [
     "parts_of",
     "plan_step",
     "prepare_ahead",
+    "unused_sources",
 ]

@@ -1,10 +1,11 @@
-"""Rejecting a sampler whose groups a loss could not learn from."""
+"""Rejecting a sampler whose groups a loss could not learn from, and finding the sources that it does not use."""
 
 from __future__ import annotations
 
 from lightning_gft.errors import GFTValueError
 from lightning_gft.losses import GroupLoss
 from lightning_gft.sampler import GroupSampler
+from lightning_gft.sources import ResponseSource
 from lightning_gft.types import Source
 
 
@@ -31,6 +32,20 @@ def check_sampler(sampler: GroupSampler, loss: GroupLoss) -> None:
             f"({', '.join(sampler.sources)}); give the SelfSource a teacher, or name teacher_logprobs in gives() of "
             "your own source"
         )
+
+
+def unused_sources(sampler: GroupSampler, loss: GroupLoss) -> dict[str, ResponseSource]:
+    """Return the sources, by name, whose responses a loss neither trains on nor compares with others.
+
+    Example:
+        >>> from lightning_gft import ExactMatchReward, ExpertSource, GFTLoss, SelfSource, SFTLoss
+        >>> sampler = GroupSampler({"expert": ExpertSource(), "self": SelfSource()}, {"accuracy": ExactMatchReward()})
+        >>> list(unused_sources(sampler, SFTLoss())), list(unused_sources(sampler, GFTLoss()))
+        (['self'], [])
+    """
+    if "advantages" in loss.needs():
+        return {}
+    return {name: source for name, source in sampler.sources.items() if source.source not in loss.trains_on()}
 
 
 def _check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:

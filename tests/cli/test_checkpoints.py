@@ -62,7 +62,7 @@ def test_names_find_what_there_is(choice: str, found: str, run: Path, caplog: py
 def test_a_file_that_was_cut_short_is_passed_over(run: Path, tmp_path: Path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run/newer.ckpt").write_bytes((run / "hpc_ckpt_1.ckpt").read_bytes()[:1000])
-    with pytest.warns(UserWarning, match=r"ckpt_path=last skips a file: .*newer\.ckpt: .* was cut short"):
+    with pytest.warns(UserWarning, match=r"ckpt_path=last skips a file: .*newer\.ckpt'\): .* was cut short"):
         path = find_checkpoint("last", settings(tmp_path / "run"), resumes=True)
     assert Path(path).name == "last.ckpt"
 
@@ -144,7 +144,7 @@ def test_a_checkpoint_that_holds_too_little_is_refused(
     del part[name]
     path = tmp_path / "a: b.ckpt"
     torch.save(content, path)
-    with pytest.raises(ValueError, match=rf"^ckpt_path={path}: the checkpoint.*{message}"):
+    with pytest.raises(ValueError, match=rf"^`ckpt_path` \('{path}'\): the checkpoint.*{message}"):
         find_checkpoint(str(path), settings(tmp_path), resumes=True)
     with pytest.raises(ValueError, match=message):
         fit(make_module(evaluation=Evaluation(num_samples=2, max_new_tokens=4)), ckpt_path=str(path))
@@ -159,6 +159,22 @@ def test_a_foreign_note_is_refused(note: object, run: Path, tmp_path: Path):
     torch.save(content, tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match="note `lightning_gft`: expected valid identity"):
         find_checkpoint(str(tmp_path / "a.ckpt"), settings(tmp_path), resumes=False)
+
+
+@pytest.mark.parametrize(
+    ("choice", "remedy"),
+    [
+        ("lastt", "did you mean last?"),
+        ("bset", "did you mean best?"),
+        ("hpc_ckpt_2.ckpt", "did you mean {run}/hpc_ckpt_1.ckpt?"),
+        ("nothing", "the newest of 3 here are "),
+    ],
+)
+def test_a_misspelt_checkpoint_is_told_with_what_there_is(choice: str, remedy: str, run: Path):
+    with pytest.raises(FileNotFoundError) as caught:
+        find_checkpoint(choice, settings(run), resumes=True)
+    expected = f"`ckpt_path`: expected a checkpoint's file or folder, `last`, `best` or `hpc`, got {choice!r}, which "
+    assert str(caught.value).startswith(f"{expected}does not exist; {remedy.format(run=run)}")
 
 
 def write_text(path: Path) -> None:
@@ -199,6 +215,6 @@ def test_file_that_is_no_checkpoint_is_refused(write, message, capsys, tmp_path)
     path = tmp_path / "step: 3.ckpt"
     write(path)
     shown = refused(capsys, "fit", "--config", GFT, f"--ckpt_path={path}", *SMALL)
-    assert f"error: ckpt_path={path}" in shown
+    assert f"error: `ckpt_path` ({str(path)!r})" in shown
     assert message in shown
     assert len(shown.strip().splitlines()) == 2  # with how to see the traceback

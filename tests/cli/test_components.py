@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 
 from lightning_gft.cli.components import component_of
 from lightning_gft.cli.parsing import Parser
-from lightning_gft.errors import GFTImportError, GFTValueError
+from lightning_gft.errors import GFTImportError, GFTValueError, named_by
 
 HERE = __name__
 
@@ -26,6 +27,23 @@ class Part:
             raise GFTImportError("`names`: expected a library")
         if fails == "lookup":
             raise KeyError("foo")
+        self.inner = inner
+
+    def use(self, error: Exception) -> None:
+        raise error
+
+
+def make_part(fails: str = "") -> Part:
+    if fails == "type":
+        raise TypeError("no such type")
+    return Part(fails=fails)
+
+
+def used_elsewhere(part: Part, error: Exception) -> None:
+    try:
+        part.use(error)
+    except GFTValueError as cause:
+        raise GFTValueError(f"stage one: {cause}") from cause
 
 
 Alias = Part
@@ -65,8 +83,8 @@ class Whole:
         self.one, self.span = one, span
 
 
-def build(**settings: Any) -> Whole:
-    parser = Parser(exit_on_error=False)
+def build(parser: Parser | None = None, **settings: Any) -> Whole:
+    parser = parser or Parser(exit_on_error=False)
     parser.add_class_arguments(Whole, "whole")
     parser.add_instantiator(lambda kind, *args, **arguments: kind(*args, **arguments), Whole)
     whole: Whole = parser.instantiate(parser.parse_object({"whole": settings})).whole
@@ -129,3 +147,46 @@ def test_an_argument_may_have_the_name_of_an_instantiators():
     whole = build(one=part("Kinded", kind="x"))
     assert isinstance(whole.one, Kinded)
     assert whole.one.kind == "x"
+
+
+def later(parser: Parser, use: Callable[[], None]) -> str:
+    """Return the message of an error that is raised after all components were built."""
+    with pytest.raises((GFTValueError, FileNotFoundError)) as caught, named_by(parser.components.name):
+        use()
+    return str(caught.value)
+
+
+def test_an_error_after_construction_begins_with_the_full_setting():
+    parser = Parser(exit_on_error=False)
+    one = build(parser, one=part(inner=part(names=["x"])), span={"start": 1}).one
+    assert one is not None
+    inner = one.inner
+    assert inner is not None
+    wrong = "expected a file, got none"
+    of_inner = partial(inner.use, GFTValueError(f"`names`: {wrong}"))
+    assert later(parser, of_inner) == f"`whole.one.inner.names`: {wrong}"
+    of_one = partial(one.use, FileNotFoundError(f"train data: `names` ('x: y'): {wrong}"))
+    assert later(parser, of_one) == f"train data: `whole.one.names` ('x: y'): {wrong}"
+    assert later(parser, partial(used_elsewhere, inner, GFTValueError(f"`names`: {wrong}"))) == (
+        f"stage one: `whole.one.inner.names`: {wrong}"
+    )
+
+
+def test_an_option_that_is_checked_elsewhere_is_named_if_one_component_has_it():
+    parser = Parser(exit_on_error=False)
+    build(parser, one=part(), named={"a": part(names=["x"])}, span={"start": 1})
+
+    def fail(message: str) -> None:
+        raise GFTValueError(message)
+
+    assert later(parser, partial(fail, "`end`: expected more, got 3")) == "`whole.span.end`: expected more, got 3"
+    for unclear in ("`names`: expected others, got none", "`path`: expected a file, got none", "there is no file"):
+        assert later(parser, partial(fail, unclear)) == unclear
+
+
+def test_a_function_in_place_of_a_class_is_named():
+    with pytest.raises(TypeError, match=r"^no such type\n") as caught:
+        build(one=part("make_part", fails="type"))
+    assert caught.value.__notes__ == [f"raised for `whole.one` ({HERE}.make_part)"]
+    with pytest.raises(GFTValueError, match=rf"^`whole\.one` \({HERE}\.make_part\): `names`: expected other names"):
+        build(one=part("make_part", fails="ours"))

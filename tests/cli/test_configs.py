@@ -215,7 +215,7 @@ def test_only_files_whose_settings_are_replaced_are_named(capsys, recwarn, tmp_p
     second.write_text("trainer: {enable_model_summary: false}\n")
     printed_config(capsys, "--config", GFT, f"--config={first}", f"--config={second}", "--config", GFT)
     (warning,) = [str(warned.message) for warned in recwarn if "complete configuration" in str(warned.message)]
-    assert f"got it after {first}, of which it replaces `seed_everything`;" in warning
+    assert f"got it after {first}, of which it replaces `seed_everything` (7 by 0);" in warning
 
 
 def test_two_complete_configurations_are_warned_of(capsys, recwarn):
@@ -229,8 +229,8 @@ def test_a_setting_that_a_later_file_replaces_is_warned_of(setting: str, capsys,
     printed_config(capsys, setting, "--seed_everything", "0", f"--config={GFT}")
     (warning,) = [str(warned.message) for warned in recwarn if "single settings" in str(warned.message)]
     assert re.fullmatch(
-        rf"--model.optimizer.lr=0.5: expected single settings after the files, got it before --config={GFT}, which "
-        r"replaces it by [\d.e-]+; give it last",
+        rf"--config={GFT}: expected single settings after the files, got it after them, of which it replaces "
+        r"--model.optimizer.lr=0.5 by [\d.e-]+; give them last",
         warning,
     )
 

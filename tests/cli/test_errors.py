@@ -5,9 +5,12 @@ from __future__ import annotations
 import warnings
 
 import pytest
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_gft.cli import main
+from lightning_gft.cli.checks import naming_options
 from lightning_gft.cli.errors import one_line_warnings
+from lightning_gft.errors import GFTValueError
 from tests.cli.command import GFT, SMALL, refused
 
 ALIKE: list[tuple[list[str], str]] = [
@@ -24,7 +27,7 @@ ALIKE: list[tuple[list[str], str]] = [
         ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps=-3"],
         "error: `trainer.callbacks[0]` (lightning.pytorch.callbacks.ModelCheckpoint): Invalid value for every_n_train_",
     ),
-    (["--trainer.limit_val_batches=-3"], "error: `trainer`: You have passed invalid value -3 for limit_val_batches"),
+    (["--trainer.limit_val_batches=-3"], "error: `trainer.limit_val_batches`: You have passed invalid value -3 "),
     (
         ["--model.lr_scheduler=WarmupSchedule", "--model.lr_scheduler.warmup_steps=-1"],
         "error: `model.lr_scheduler.warmup_steps`: expected a whole number of at least 0, got -1",
@@ -138,7 +141,7 @@ ALIKE: list[tuple[list[str], str]] = [
         ),
         (
             ["--model.sampler.sources.sefl.top_k=3"],
-            "lightning_gft.ResponseSource is abstract; a new entry, or one whose name is misspelt, needs a",
+            "error: `model.sampler.sources.sefl`: expected a class_path, got none; add it; did you mean self?",
         ),
         (
             ["--model.optimizer.lr=-7"],
@@ -165,11 +168,11 @@ ALIKE: list[tuple[list[str], str]] = [
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt"),
         (
             ["--model.policy=lightning_gft.PretrainedPolicy", "--model.policy.model_name_or_path=/no"],
-            "='/no': expected a folder that exists, or a hub name; there is no",
+            "error: `model.policy.model_name_or_path` ('/no'): expected a folder that exists, or a hub name; there is",
         ),
         (
             ["--data=lightning_gft.GroupDataModule", "--data.path=no.csv"],
-            "path='no.csv': expected a path that exists",
+            "error: `data.path` ('no.csv'): expected a path that exists",
         ),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in ALIKE),
     ],
@@ -263,7 +266,7 @@ def test_template_on_the_command_line_stays_a_text(capsys, tmp_path):
         *("fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", "--data=lightning_gft.GroupDataModule"),
         *(f"--data.path={tmp_path}/rows.jsonl", "--data.prompt_template=Q: {prompt}"),
     )
-    assert "`prompt_column`: expected one of the columns" in shown
+    assert "`data.prompt_column`: expected one of the columns" in shown
 
 
 def test_traceback_is_shown_when_asked_for(monkeypatch):
@@ -280,3 +283,34 @@ def test_a_warning_is_shown_as_an_error_is(traced, monkeypatch):
         shown = warnings.formatwarning("`data`: expected more", UserWarning, "/site-packages/tokens.py", 3)
     assert shown == ("as before" if traced else "warning: `data`: expected more\n")
     assert warnings.formatwarning("", UserWarning, "", 3) == "as before"
+
+
+def test_traceback_of_an_error_of_parsing_is_shown_when_asked_for(monkeypatch, capsys):
+    args = ("fit", "--config", GFT, "--trainer.max_steps=x")
+    assert "Traceback" not in refused(capsys, *args)
+    monkeypatch.setenv("LIGHTNING_GFT_TRACEBACK", "1")
+    shown = refused(capsys, *args)
+    assert "Traceback (most recent call last)" in shown
+    assert "error: `trainer.max_steps`: expected a whole number, got 'x'\n" in shown
+
+
+@pytest.mark.parametrize("args", [["--config"], ["-c"], ["--config="], ["--config", GFT, "--config"]])
+def test_a_missing_path_of_a_configuration_is_named(args, capsys):
+    assert refused(capsys, "fit", *args).startswith("error: `--config`: expected a YAML file, got none; give its path")
+
+
+@pytest.mark.parametrize(
+    ("message", "setting"),
+    [
+        ("`max_steps` must be a non-negative integer or -1", "trainer.max_steps"),
+        ("invalid value -3 for limit_val_batches, it has to be in [0.0, 1.0]", "trainer.limit_val_batches"),
+        ("`Timer(duration='abc')` is not a valid duration", "trainer.max_time"),  # by its value
+        ("something else is wrong", "trainer"),
+    ],
+)
+@pytest.mark.parametrize("kind", [MisconfigurationException, TypeError, ValueError])
+def test_an_error_of_the_trainer_names_the_option(message, setting, kind):
+    options = {"max_steps": -5, "limit_val_batches": -3, "max_time": "abc", "accelerator": "auto"}
+    with pytest.raises(GFTValueError) as caught, naming_options("trainer", options):
+        raise kind(message)
+    assert str(caught.value) == f"`{setting}`: {message}"

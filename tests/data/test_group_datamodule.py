@@ -223,7 +223,7 @@ def test_path_must_be_given() -> None:
 
 
 def test_missing_validation_file_is_named_as_such(make: Make) -> None:
-    with pytest.raises(FileNotFoundError, match=r"val_path='nowhere\.jsonl': expected a path that exists"):
+    with pytest.raises(FileNotFoundError, match=r"`val_path` \('nowhere\.jsonl'\): expected a path that exists"):
         make(val_path="nowhere.jsonl").setup("fit")
 
 

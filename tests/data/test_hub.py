@@ -95,7 +95,7 @@ def test_values_stay_what_they_are() -> None:
     ],
 )
 def test_what_the_hub_refuses_is_told(name: str, configuration: str | None, words: str) -> None:
-    with pytest.raises((FileNotFoundError, ValueError), match=f"^path='{name}': .*{words}"):
+    with pytest.raises((FileNotFoundError, ValueError), match=f"^`path` \\('{name}'\\): .*{words}"):
         load_rows(name, name=configuration)
 
 

@@ -90,13 +90,13 @@ def test_folder_takes_splits_from_the_files_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", ["nowhere/at/all", "/nowhere", "./nowhere", "nowhere.parquet"])
 def test_missing_path_is_named_with_what_is_read(path: str) -> None:
     with pytest.raises(
-        FileNotFoundError, match=rf"val_path='{path}': .* does not exist.*\.jsonl, .*\.tsv or \.parquet file"
+        FileNotFoundError, match=rf"`val_path` \('{path}'\): .* does not exist.*\.jsonl, .*\.tsv or \.parquet file"
     ):
         load_rows(path, path_field="val_path")
 
 
 def test_glob_without_match_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"path='.*\*\.json': expected files that match it, got none"):
+    with pytest.raises(FileNotFoundError, match=r"`path` \('.*\*\.json'\): expected files that match it, got none"):
         load_rows(str(tmp_path / "*.json"))
 
 
@@ -114,7 +114,9 @@ def test_unknown_kind_of_file_is_named(tmp_path: Path) -> None:
 
 
 def test_unknown_split_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"test_split='test': expected a split of path='.*rows\.csv', 'train'"):
+    with pytest.raises(
+        ValueError, match=r"`test_split` \('test'\): expected a split of `path` \('.*rows\.csv'\), 'train'"
+    ):
         load_rows(str(_write_csv(tmp_path)), split="test", split_field="test_split")
 
 
@@ -125,7 +127,7 @@ def test_configuration_of_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_empty_data_set_is_named(tmp_path: Path) -> None:
     datasets.Dataset.from_list(ROWS).filter(lambda row: False).save_to_disk(tmp_path / "saved")
-    with pytest.raises(ValueError, match=r"path='.*saved': expected rows, got none in split='train'"):
+    with pytest.raises(ValueError, match=r"`path` \('.*saved'\): expected rows, got none in split='train'"):
         load_rows(str(tmp_path / "saved"), split="train")
 
 
@@ -210,7 +212,7 @@ def test_empty_or_broken_file_is_named_with_its_line(
     name: str, content: str | bytes, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError, match=rf"path='.*{name}': ") as caught:
+    with pytest.raises(ValueError, match=rf"`path` \('.*{name}'\): ") as caught:
         load_rows(str(tmp_path / name))
     assert re.search(words, str(caught.value))
     assert isinstance(caught.value, GFTValueError)
@@ -256,7 +258,7 @@ def test_mark_that_excel_writes_is_no_part_of_a_name(tmp_path: Path) -> None:
 def test_saved_folder_that_is_not_whole_is_named(tmp_path: Path) -> None:
     saved = _save_to_disk(tmp_path)
     (saved / "dataset_info.json").unlink()
-    with pytest.raises(ValueError, match=r"path='.*saved': expected a complete folder of `save_to_disk`"):
+    with pytest.raises(ValueError, match=r"`path` \('.*saved'\): expected a complete folder of `save_to_disk`"):
         load_rows(str(saved))
 
 

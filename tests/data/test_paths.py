@@ -50,7 +50,7 @@ def test_names_that_no_file_has(tmp_path: Path) -> None:
         "s3://bucket/rows.jsonl": r"got an address \(s3\); copy the data here first",
         "hf://datasets/openai/gsm8k/main": "expected a name on the hub without .*as in 'openai/gsm8k'",
     }.items():
-        with pytest.raises(FileNotFoundError, match=rf"^path='.*{words}"):
+        with pytest.raises(FileNotFoundError, match=rf"^`path` \('.*{words}"):
             load_rows(path)
 
 

@@ -84,7 +84,7 @@ def test_rows_are_called_by_their_places_in_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_slice_is_named(spec: str, words: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"^val_split='.*{words}"):
+    with pytest.raises(ValueError, match=f"^`val_split` \\('.*{words}"):
         load_rows(_folder(tmp_path), split=spec, split_field="val_split")
 
 

@@ -97,7 +97,7 @@ def test_the_hub_is_asked_and_warned_of_once_for_all_parts_of_a_policy(
 def test_model_by_name_is_told_at_once() -> None:
     loader = PretrainedPolicy("some/model")
     for load in (loader.load_config, loader.load_tokenizer):
-        with pytest.raises(ValueError, match=r"path='some/model': .* in the cache, got neither .*HF_ENDPOINT"):
+        with pytest.raises(ValueError, match=r"_path` \('some/model'\): .* in the cache, got neither .*HF_ENDPOINT"):
             load()
 
 
@@ -107,5 +107,5 @@ def test_name_that_the_hub_does_not_know(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
         )
-        with pytest.raises(ValueError, match=r"path='no/such-model': expected a model, got none .*config\.json"):
+        with pytest.raises(ValueError, match=r"_path` \('no/such-model'\): expected a model, got none .*config\.json"):
             PretrainedPolicy("no/such-model").load_config()

@@ -47,7 +47,7 @@ def test_a_path_is_never_looked_up_on_the_hub(field, path, remedy, tmp_path, mon
     monkeypatch.setattr(constants, "ENDPOINT", "not asked")
     loader = PLACES[field](path.format(home=tmp_path))
     shown = path.format(home=tmp_path).replace("~", str(tmp_path))
-    message = f"{field}={shown!r}: {MISSING}{remedy.format(home=tmp_path)}"
+    message = f"`{field}` ({shown!r}): {MISSING}{remedy.format(home=tmp_path)}"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         loader.tokenizer  # noqa: B018 (told before weights are loaded)
 
@@ -61,19 +61,19 @@ def test_a_name_within_a_folder_is_looked_up_but_reported_as_a_folder_first(fiel
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
         )
         with pytest.raises(
-            ValueError, match=rf"^{field}='runs/modle': {MISSING}, nor that name on the hub \(.*\)"
+            ValueError, match=rf"^`{field}` \('runs/modle'\): {MISSING}, nor that name on the hub \(.*\)"
         ) as told:
             PLACES[field]("runs/modle").tokenizer  # noqa: B018
     assert str(told.value).endswith("); did you mean runs/model?")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=rf"^{field}='runs/modle': {MISSING}, nor that .*HF_HUB_OFFLINE is set"):
+    with pytest.raises(ValueError, match=rf"^`{field}` \('runs/modle'\): {MISSING}, nor that .*HF_HUB_OFFLINE is set"):
         PLACES[field]("runs/modle").tokenizer  # noqa: B018
 
 
 @pytest.mark.parametrize("field", PLACES)
 def test_a_file_is_never_looked_up_on_the_hub(field, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "not asked")
-    message = f"{field}='runs/modle.txt': expected a folder, got a file; give the folder that holds it"
+    message = f"`{field}` ('runs/modle.txt'): expected a folder, got a file; give the folder that holds it"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         PLACES[field]("runs/modle.txt").tokenizer  # noqa: B018
 
@@ -81,15 +81,15 @@ def test_a_file_is_never_looked_up_on_the_hub(field, monkeypatch):
 @pytest.mark.parametrize("field", PLACES)
 def test_a_name_that_is_too_long_is_reported_with_its_setting(field, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=rf"^{field}='n{{300}}': expected "):
+    with pytest.raises(ValueError, match=rf"^`{field}` \('n{{100}} .* n{{100}}'\): expected "):
         PLACES[field]("n" * 300).tokenizer  # noqa: B018
 
 
 def test_a_name_without_a_folder_is_the_hub_s_alone(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=r"^lora.adapter_path='org/name': expected the folder of an adapter, or its "):
+    with pytest.raises(ValueError, match=r"^`lora.adapter_path` \('org/name'\): expected the folder of an adapter, or"):
         PLACES["lora.adapter_path"]("org/name").tokenizer  # noqa: B018
-    with pytest.raises(ValueError, match=r"^model_name_or_path='org/name': .* the cache, got neither for its model"):
+    with pytest.raises(ValueError, match=r"^`model_name_or_path` \('org/name'\): .* the cache, got neither for its "):
         PLACES["model_name_or_path"]("org/name").tokenizer  # noqa: B018
     assert not may_be_folder("org/name")
     assert not may_be_folder("model")
@@ -99,12 +99,12 @@ def test_a_name_without_a_folder_is_the_hub_s_alone(monkeypatch):
 def test_a_name_that_is_close_to_a_folder_s_is_reported_as_a_folder_first(field, monkeypatch):
     monkeypatch.chdir("runs")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=rf"^{field}='modle': {MISSING}, nor that .*; did you mean model\?$"):
+    with pytest.raises(ValueError, match=rf"^`{field}` \('modle'\): {MISSING}, nor that .*; did you mean model\?$"):
         PLACES[field]("modle").tokenizer  # noqa: B018
 
 
 def test_a_teacher_s_folder_is_looked_at_in_the_same_way():
-    with pytest.raises(ValueError, match=r"'\./runs/modle': .*; did you mean runs/model\?$"):
+    with pytest.raises(ValueError, match=r"'\./runs/modle'\): .*; did you mean runs/model\?$"):
         ModelTeacher(PretrainedPolicy("./runs/modle")).check_tokenizer(ScratchPolicy("ab").tokenizer)
 
 

@@ -100,7 +100,7 @@ def test_adapter_that_does_not_fit(wanted: dict, config: dict, message: str, tmp
     tiny_policy(vocab_size=64, **config).save_pretrained(tmp_path / "second")
     PretrainedPolicy(str(tmp_path / "first"), lora=LoRA(r=4)).load().save_pretrained(tmp_path / "adapter")
     lora = LoRA(adapter_path=str(tmp_path / "adapter"), **wanted)
-    with pytest.raises(ValueError, match=rf"lora\.adapter_path='.*': expected .* can be loaded .*{message}") as error:
+    with pytest.raises(ValueError, match=rf"`lora\.adapter_path` .*: expected .* can be loaded .*{message}") as error:
         PretrainedPolicy(str(tmp_path / "second"), lora=lora).load()
     assert "\n" not in str(error.value)
 
@@ -112,14 +112,14 @@ def test_adapter_that_lacks_weights(tmp_path: Path):
     weights = load_file(path)
     del weights[sorted(weights)[0]]
     save_file(weights, path)
-    with pytest.raises(ValueError, match=r"lora\.adapter_path=.* expected weights .*, got none for 1, .*lora_A"):
+    with pytest.raises(ValueError, match=r"`lora\.adapter_path` .* expected weights .*, got none for 1, .*lora_A"):
         PretrainedPolicy(str(tmp_path), lora=LoRA(adapter_path=str(tmp_path / "adapter"))).load()
 
 
 def test_adapter_that_is_not_there(tmp_path: Path):
     loader = tiny_loader()
     loader.lora = LoRA(adapter_path=str(tmp_path / "nowhere"))
-    with pytest.raises(ValueError, match=r"lora\.adapter_path='.*nowhere': .*there is no such folder"):
+    with pytest.raises(ValueError, match=r"`lora\.adapter_path` \('.*nowhere'\): .*there is no such folder"):
         loader.tokenizer  # noqa: B018 (told before weights are loaded)
 
 

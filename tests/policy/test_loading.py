@@ -94,14 +94,14 @@ def test_attention_implementation_is_passed_on(tmp_path: Path):
 
 def test_attention_implementation_that_is_not_installed(tmp_path: Path):
     tiny_policy().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"attn_implementation='flash_.*2': .*Flash.*leave it out, and transformers"):
+    with pytest.raises(ValueError, match=r"`attn_implementation` \('flash_.*2'\): .*Flash.*leave it out, and trans"):
         PretrainedPolicy(str(tmp_path), attn_implementation="flash_attention_2").load_model()
 
 
 def test_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     loader = PretrainedPolicy(str(tmp_path / "nothing"))
     for load in (lambda: loader.tokenizer, loader.load_config):
-        with pytest.raises(ValueError, match=r"model_name_or_path='.*nothing': .*there is no such folder"):
+        with pytest.raises(ValueError, match=r"`model_name_or_path` \('.*nothing'\): .*there is no such folder"):
             load()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"got neither for its model, and HF_HUB_OFFLINE is set"):
@@ -125,13 +125,13 @@ def test_folder_without_a_model_or_a_tokenizer(tmp_path: Path):
     tiny_loader().config.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="expected a tokenizer, got a folder that holds none; put tokenizer"):
         PretrainedPolicy(str(tmp_path)).tokenizer  # noqa: B018
-    with pytest.raises(ValueError, match=r"config\.json': expected a folder, got a file; give the folder"):
+    with pytest.raises(ValueError, match=r"config\.json'\): expected a folder, got a file; give the folder"):
         PretrainedPolicy(str(tmp_path / "config.json")).tokenizer  # noqa: B018
 
 
 def test_revision_of_a_folder(tmp_path: Path):
     tiny_policy().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"`revision`: expected main for a folder, got 'v2' with model_name_or_path="):
+    with pytest.raises(ValueError, match=r"`revision`: expected main for a folder, got 'v2' with `model_name_or_path`"):
         PretrainedPolicy(str(tmp_path), revision="v2").tokenizer  # noqa: B018
 
 

@@ -155,13 +155,13 @@ DAMAGES = {"half": lambda content: content[: len(content) // 2], "empty": lambda
 def test_damaged_files_are_named(name: str, damage: str, folder: Path):
     path = folder / name
     path.write_bytes(DAMAGES[damage](path.read_bytes()))
-    with pytest.raises(ValueError, match=rf"model_name_or_path='.*{path}, damaged; download or copy it again"):
+    with pytest.raises(ValueError, match=rf"`model_name_or_path` .*{path}, damaged; download or copy it again"):
         PretrainedPolicy(str(folder)).load()
 
 
 def test_tokenizer_that_is_none(folder: Path):
     (folder / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match=rf"model_name_or_path='{folder}': expected a tokenizer that can be read"):
+    with pytest.raises(ValueError, match=rf"_or_path` \('{folder}'\): expected a tokenizer that can be read"):
         PretrainedPolicy(str(folder)).tokenizer  # noqa: B018
 
 

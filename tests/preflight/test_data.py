@@ -29,7 +29,7 @@ from lightning_gft import (
 )
 from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.module import GFTLitModule as Module
-from lightning_gft.preflight.data import warn_of_unused
+from lightning_gft.preflight import warn_of_unused
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 from tests.tiny import ALPHABET, tiny_loader, tiny_policy
 
