@@ -55,7 +55,7 @@ WELL_KNOWN = {
 }
 """By label."""
 
-SPARE_COLOURS = ("#999933", "#882255", "#44AA99", "#888888", "#AA4499", "#DDCC77", "#117733")
+SPARE_COLOURS = ("#999933", "#882255", "#44AA99", "#CC6677", "#AA4499", "#DDCC77", "#117733")
 """Paul Tol's muted scheme, as far as no well-known method has a colour of it."""
 
 SPARE_MARKERS = "dph"

@@ -68,7 +68,7 @@ def interval(axes: Axes, look: Look, x: float, value: Estimate, bounded: bool = 
         value: The mean; without an interval it is drawn alone.
         bounded: Whether it is a share.
     """
-    low, high = max(0.0, value.low), min(1.0, value.high) if bounded else value.high
+    low, high = np.clip([value.low, value.high], 0, 1 if bounded else None)
     halves = np.nan_to_num([[value.mean - low], [high - value.mean]])
     bars = {"elinewidth": 1.4, "capsize": 3, "zorder": look.layer + 1}
     axes.errorbar(x, value.mean, halves, color=look.colour, marker=look.marker, ms=7, mec="white", mew=0.7, **bars)

@@ -84,9 +84,10 @@ def curves(outcome: Outcome, variant: str) -> Figure:
         ends[axes] = _curves_of(axes, lines, is_share=name not in ("entropy", "kl_start"))
         axes.set_title(title)
         axes.set_xlabel("sequences")
+    gaps = " Between markers nothing was measured." if validations(final)["sequences"].nunique() <= FEW else ""
     caption(
         figure,
-        f"Lines: means over {pictured.seeds(final)}, each method at the learning rate chosen for it. Bars at the "
+        f"Lines: means over {pictured.seeds(final)}, each method at the learning rate chosen for it.{gaps} Bars at the "
         f"right: 95% intervals over seeds at the end. {PAIRED} {pictured.pale(outcome)}"
         f"{pictured.held_out(outcome, variant)}",
     )
@@ -102,11 +103,11 @@ def _curves_of(axes: Axes, lines: Sequence[tuple[Look, dict[int, Estimate]]], is
         means = pd.Series({step: value.mean for step, value in by_step.items()}, dtype=float)
         line(axes, look, means)
         if look.stands_out and len(means):
-            place = last * (1.03 + 0.035 * len(ends))
+            place = last * (1.045 + 0.035 * len(ends))
             interval(axes, look, place, by_step[means.index[-1]], bounded=is_share)
             ends.append(End(look, place, means.iloc[-1]))
     within_shares(axes, bounded=is_share)
-    axes.set_xlim(0, max(last, 1) * (1.03 + 0.035 * len(ends)))
+    axes.set_xlim(0, max(last, 1) * (1.045 + 0.035 * len(ends)))
     measured = sorted({step for _, by_step in lines for step in by_step})
     round_ones = [tick for tick in mpl.ticker.MaxNLocator(4).tick_values(0, last) if tick <= last]
     axes.set_xticks(measured if len(measured) <= FEW else round_ones)
@@ -185,7 +186,7 @@ def variants(outcome: Outcome) -> Figure:
                 interval(axes, look, x, value)
             if places.is_scale:
                 axes.plot(beside, [value.mean for value in found], color=look.colour, lw=look.width, zorder=look.layer)
-        if figure_name in base:
+        if figure_name in base and base[figure_name].notna().any():
             by_variant = [base[base["variant"] == name].drop_duplicates("seed") for name in outcome.plan.variants]
             bases = [rows_of.seeds_mean(rows, figure_name).mean for rows in by_variant]
             if places.is_scale:
