@@ -61,8 +61,8 @@ SPARE_COLOURS = ("#999933", "#882255", "#44AA99", "#CC6677", "#AA4499", "#DDCC77
 SPARE_MARKERS = "dph"
 
 OTHERS = Look("others", "#C4C4C4", ".", stands_out=False)
-IMITATION = Look("others, imitation", "#F3C6A0", ".", stands_out=False)
-GROUPS = Look("others, own samples compared", "#A6CBE6", ".", stands_out=False)
+IMITATION = Look("others that imitate", "#F3C6A0", ".", stands_out=False)
+GROUPS = Look("others that compare own samples", "#A6CBE6", ".", stands_out=False)
 
 PALE = {OTHERS: "grey", IMITATION: "pale orange", GROUPS: "pale blue"}
 """Methods that are not named in a picture, with the words for their colours."""

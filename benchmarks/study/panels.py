@@ -74,7 +74,7 @@ def interval(axes: Axes, look: Look, x: float, value: Estimate, bounded: bool = 
     axes.errorbar(x, value.mean, halves, color=look.colour, marker=look.marker, ms=7, mec="white", mew=0.7, **bars)
 
 
-def points(axes: Axes, look: Look, x: pd.Series, y: pd.Series, size: float, alpha: float = 0.65) -> None:
+def points(axes: Axes, look: Look, x: pd.Series, y: pd.Series, size: float, alpha: float) -> None:
     """Draw a method's points, those that lie on each other darker."""
     axes.plot(x, y, ls="", color=look.colour, marker=look.marker, ms=size, mew=0, alpha=alpha, zorder=look.layer)
 

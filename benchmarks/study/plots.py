@@ -71,12 +71,15 @@ def curves(outcome: Outcome, variant: str) -> Figure:
         "kl_start": f"{pictured.DIVERGENCES['kl_start']}, nats",
     }
     shown = {name: title for name, title in shown.items() if outcome.measures(name)}
-    shown = dict([*shown.items()][: len(shown) // 2 * 2])
-    rows = len(shown) // 2
+    if len(shown) % 2:
+        shown.pop("kl_start", None)
+    rows = math.ceil(len(shown) / 2)
     figure, panels = new_figure(rows, 2, 10.5, 3.3 * rows + 0.5)
+    for axes in panels[len(shown) :]:
+        axes.remove()
     final = outcome.final[outcome.final["variant"] == variant]
     ends = {}
-    for axes, (name, title) in zip(panels, shown.items(), strict=True):
+    for axes, (name, title) in zip(panels, shown.items(), strict=False):
         lines = [
             (look, {step: estimate(of_step) for step, of_step in validations(rows).groupby("sequences")[name]})
             for look, rows in pictured.methods(outcome, final, variant)

@@ -175,6 +175,13 @@ def test_pictures_leave_out_a_second_skill_that_there_is_not(outcome: Outcome, m
     assert [len(figure.axes) for figure in drawn] == [2, 4, 2]
 
 
+def test_curves_without_a_divergence_keep_all_else(outcome: Outcome):
+    made = replace(outcome, **{name: getattr(outcome, name).drop(columns="kl_start") for name in ("tuning", "final")})
+    made = replace(made, plan=replace(made.plan, beside={}))
+    titles = [axes.get_title() for axes in panels(curves(made, ""))]
+    assert titles == ["accuracy of samples, mean@8", "greedy accuracy", "entropy of a token, nats"]
+
+
 def test_all_that_is_measured_beside_has_panels(outcome: Outcome):
     beside = {"second skill": "second_skill/greedy_accuracy", "many": "pass@8", "none": "products/mean"}
     made = replace(outcome, plan=replace(outcome.plan, beside=beside))
