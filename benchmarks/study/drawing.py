@@ -1,10 +1,10 @@
-"""How pictures look: colours that colour-blind readers tell apart, names beside lines, files that come out the same."""
+"""How pictures look: names beside lines, a legend above, a caption below, files that come out the same."""
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.optimize import isotonic_regression
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, without the yellow, which is too pale for lines on white."""
-
-MARKERS = "osD^vPX"
+from benchmarks.study.looks import WELL_KNOWN, Look
 
 LETTERS = 20
 """Letters of a name beside a panel before it wraps."""
 
-GREY = "#C4C4C4"
+LETTERS_PER_INCH = 13.6
+"""Letters of a caption."""
+
 INK = "#333333"
 
 STYLE: Any = {
@@ -46,42 +45,20 @@ STYLE: Any = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a method is drawn.
-
-    Args:
-        name: Its name; empty for one that is not named.
-        colour: Of lines and points.
-        marker: Of points and ends of lines.
-    """
-
-    name: str = ""
-    colour: str = GREY
-    marker: str = "."
-
-    @property
-    def layer(self) -> int:
-        """Named methods lie over the others."""
-        return 4 if self.name else 2
-
-    @property
-    def width(self) -> float:
-        """Width in points; named methods stand out."""
-        return 2.2 if self.name else 1.4
-
-
-@dataclass(frozen=True)
 class End:
-    """The end of a line, in the panel's units."""
+    """The end of a line, in the panel's units; a hollow one is small, and has no line."""
 
     look: Look
     x: float
     y: float
+    is_hollow: bool = False
 
     def draw(self, axes: Axes) -> None:
         """Draw the method's marker there."""
         look = self.look
-        axes.plot(self.x, self.y, marker=look.marker, ms=9, color=look.colour, mec="white", zorder=look.layer + 1)
+        style = {"ms": 5, "mfc": "none", "mew": 1.2} if self.is_hollow else {"ms": 9, "mec": "white"}
+        layer = look.layer if self.is_hollow else look.layer + 1
+        axes.plot(self.x, self.y, marker=look.marker, color=look.colour, zorder=layer, **style)
 
 
 def new_figure(
@@ -92,28 +69,47 @@ def new_figure(
     return figure, [*figure.subplots(rows, columns, squeeze=False, sharey=share_y).flat]
 
 
-def name_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]]) -> None:
+def name_ends(figure: Figure, ends: Mapping[Axes, Sequence[End]], joined: bool = False) -> None:
     """Write the names of lines right of panels, at the heights of their ends or, where those are close, apart.
 
     Args:
         figure: The figure, complete but for the names.
-        ends: Ends of lines by panel; those without a name are left out. One at the panel's edge is joined with its
-            name.
+        ends: Ends of lines by panel; those of methods that do not stand out are left out.
+        joined: Whether a line joins the panel's edge, at the height of an end, with its name.
     """
     figure.draw_without_rendering()  # now panels have their sizes and limits
     for axes, of_panel in ends.items():
-        _name_ends(axes, of_panel)
+        _name_ends(axes, [end for end in of_panel if end.look.stands_out], joined)
 
 
-def legend(figure: Figure, looks: Mapping[str, Look]) -> None:
-    """Write the names of methods over all panels, each with its marker; the grey ones share a name."""
-    shown = [look for look in looks.values() if look.name]
-    if len(shown) < len(looks):
-        shown.append(Look("others"))
-    handles = [Line2D([], [], color=look.colour, marker=look.marker, lw=2, ms=7, label=look.name) for look in shown]
-    rows = math.ceil(sum(len(look.name) + 4 for look in shown) / 100)
+def legend(figure: Figure, looks: Iterable[Look], has_lines: bool = True) -> None:
+    """Write the names of methods over all panels, each with its marker; the pale ones share names, at the end.
+
+    Args:
+        figure: The figure.
+        looks: How methods are drawn.
+        has_lines: Whether methods have lines, not points alone.
+    """
+    places = {look: place for place, look in enumerate(WELL_KNOWN.values())}
+    shown = sorted(dict.fromkeys(looks), key=lambda look: (not look.stands_out, places.get(look, len(places))))
+    drawn = {"lw": 2 if has_lines else 0}
+    handles = [Line2D([], [], color=look.colour, marker=look.marker, ms=7, label=look.name, **drawn) for look in shown]
+    rows = math.ceil(sum(len(look.name) + 4 for look in shown) / 110)
     columns = math.ceil(len(shown) / rows)
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, frameon=False, columnspacing=1.4)
+
+
+def caption(figure: Figure, text: str) -> None:
+    """Write below all panels what the picture shows, so that it can stand alone."""
+    letters = int(figure.get_figwidth() * LETTERS_PER_INCH)
+    figure.supxlabel(
+        textwrap.fill(text, letters, break_on_hyphens=False),
+        x=0.01,
+        ha="left",
+        size=9.5,
+        color="#666666",
+        linespacing=1.3,
+    )
 
 
 def save(figure: Figure, path: Path) -> Path:
@@ -142,19 +138,19 @@ def apart(heights: Sequence[float], sizes: Sequence[float]) -> list[float]:
     return [float(height) for height in np.clip(kept, 0, max(0.0, 1 - steps[-1])) + steps]
 
 
-def _name_ends(axes: Axes, ends: Sequence[End]) -> None:
-    named = sorted((end for end in ends if end.look.name), key=lambda end: end.y)
+def _name_ends(axes: Axes, ends: Sequence[End], joined: bool) -> None:
+    named = sorted(ends, key=lambda end: end.y)
     texts = [textwrap.fill(end.look.name, LETTERS) for end in named]
     points = axes.get_window_extent().height / axes.figure.dpi * 72
     scale = axes.transData + axes.transAxes.inverted()
-    places = [scale.transform((end.x, end.y)) for end in named]
+    places = [float(scale.transform((end.x, end.y))[1]) for end in named]
     sizes = [(2 + 13 * len(text.splitlines())) / points for text in texts]
     beside = []
-    for end, text, (x, y), height in zip(named, texts, places, apart([y for _, y in places], sizes), strict=True):
+    for end, text, y, height in zip(named, texts, places, apart(places, sizes), strict=True):
         look = end.look
-        if x > 0.99:
+        if joined:
             beside.append(Line2D([1, 1.06], [y, height], lw=0.8, color=look.colour))
-        beside.append(Line2D([1.06], [height], marker=look.marker, ms=7, mec="white", color=look.colour))
+        beside.append(Line2D([1.06], [height], marker=look.marker, ms=7, mew=0, color=look.colour))
         axes.text(1.1, height, text, color=look.colour, va="center", transform=axes.transAxes, linespacing=1)
     for line in beside:  # not by `plot`, which would widen the panel's limits
         line.set(transform=axes.transAxes, clip_on=False)
