@@ -6,6 +6,7 @@ import functools
 import inspect
 import pydoc
 import re
+import sys
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import CodeType, FrameType
@@ -110,7 +111,10 @@ def _functions(config: Mapping[str, Any]) -> Iterator[tuple[CodeType, tuple[str,
         given = value.get("class_path") if isinstance(value, Mapping) else value
         if not isinstance(given, str) or not _DOTTED.fullmatch(given):
             continue
-        function = pydoc.locate(given)
+        module, _, name = given.rpartition(".")
+        function = getattr(
+            sys.modules.get(module), name, None
+        )  # imports nothing: a value such as rows.csv is no module
         if callable(function) and inspect.isfunction(function := inspect.unwrap(function)):
             yield function.__code__, (path, given)
 

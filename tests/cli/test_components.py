@@ -6,11 +6,12 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lightning_gft.cli.components import component_of
+from lightning_gft.cli.components import Components, component_of
 from lightning_gft.cli.parsing import Parser
 from lightning_gft.errors import GFTImportError, GFTValueError, named_by
 
@@ -190,3 +191,11 @@ def test_a_function_in_place_of_a_class_is_named():
     assert caught.value.__notes__ == [f"raised for `whole.one` ({HERE}.make_part)"]
     with pytest.raises(GFTValueError, match=rf"^`whole\.one` \({HERE}\.make_part\): `names`: expected other names"):
         build(one=part("make_part", fails="ours"))
+
+
+def test_a_value_is_not_imported_to_name_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "train.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    error = ValueError("no such row")
+    Components({"data": {"path": "train.jsonl"}}).name(error)
+    assert component_of(error) == ""
