@@ -114,7 +114,7 @@ def _functions(config: Mapping[str, Any]) -> Iterator[tuple[CodeType, tuple[str,
         module, _, name = given.rpartition(".")
         function = getattr(
             sys.modules.get(module), name, None
-        )  # imports nothing: a value such as rows.csv is no module
+        )  # no import: `rows.csv` is no module
         if callable(function) and inspect.isfunction(function := inspect.unwrap(function)):
             yield function.__code__, (path, given)
 
