@@ -112,9 +112,7 @@ def _functions(config: Mapping[str, Any]) -> Iterator[tuple[CodeType, tuple[str,
         if not isinstance(given, str) or not _DOTTED.fullmatch(given):
             continue
         module, _, name = given.rpartition(".")
-        function = getattr(
-            sys.modules.get(module), name, None
-        )  # no import: `rows.csv` is no module
+        function = getattr(sys.modules.get(module), name, None)  # no import: `rows.csv` is no module
         if callable(function) and inspect.isfunction(function := inspect.unwrap(function)):
             yield function.__code__, (path, given)
 
