@@ -276,10 +276,9 @@ class SplitTables:
                 f"{with_value(field, spec)}: expected {_SLICES}, of {_listed(self._splits)}, got {error}"
             ) from error
         if missing:
-            named = "it" if missing[0] == spec else repr(missing[0])
             raise GFTValueError(
-                f"{with_value(field, spec)}: expected a split of {self._where}, {_listed(self._splits)}, but {named} "
-                "is not one"
+                f"{with_value(field, spec)}: expected a split of {self._where}, {_listed(self._splits)}, got "
+                f"{missing[0]!r}; name one of these"
             )
         return [
             Piece(span.splitname, self._table(span.splitname), range(span.from_, max(span.from_, span.to)))

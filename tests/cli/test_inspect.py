@@ -136,7 +136,7 @@ def test_every_fault_is_told_and_not_the_first_alone(
     }.items():
         assert f"row {row} (counting from 0)" in told
         assert reason in told
-    assert "`num_groups`: expected at most the data's batch_size=4" in told
+    assert "`model.sampler.num_groups`: expected at most the data's batch_size=4" in told
     assert len(report["problems"]) == len(told.splitlines()) >= 7
     train, val = report["datasets"]
     assert (train["rows"], train["used"]) == (9, 5)
@@ -168,7 +168,7 @@ def test_what_rewards_say_of_the_answers_is_listed(faulty: list[str], tmp_path: 
 def test_a_column_that_is_not_there_is_one_problem(faulty: list[str], tmp_path: Path):
     report = failing(tmp_path, *faulty, "--data.expert_column=gold", "--model.sampler.num_groups=4")
     assert [line.partition(":")[0] for line in report["problems"]] == ["train data"]
-    assert "`expert_column`: expected one of the columns" in report["problems"][0]
+    assert "`data.expert_column`: expected one of the columns" in report["problems"][0]
     assert [each["name"] for each in report["datasets"]] == ["train", "val"]
 
 

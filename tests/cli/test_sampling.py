@@ -78,7 +78,10 @@ def test_the_policy_is_shown_the_demonstration(tmp_path: Path):
             ["--model.sampler.num_groups=0"],
             "error: `model.sampler.num_groups`: expected a whole number of at least 1, or null to sample all",
         ),
-        (["--model.sampler.num_groups=5"], "`num_groups`: expected at most the data's batch_size=4, the prompts that"),
+        (
+            ["--model.sampler.num_groups=5"],
+            "`model.sampler.num_groups`: expected at most the data's batch_size=4, the prompts that",
+        ),
         (
             ["--model.sampler.num_groups=2", "--model.loss=lightning_gft.SFTLoss"],
             "`num_groups`: expected null for SFTLoss, which uses no advantages, got 2; leave it out",

@@ -79,8 +79,8 @@ def test_rows_are_called_by_their_places_in_the_file(tmp_path: Path) -> None:
         ("train[5]", "expected a split, slices"),
         ("train[:200%]", "Percent slice boundaries"),
         ("", "expected a split"),
-        ("dev[:3]", "expected a split of .*, 'train', 'test', but 'dev' is not one"),
-        ("train+dev", "'dev' is not one"),
+        ("dev[:3]", "expected a split of .*, 'train', 'test', got 'dev'; name one of these"),
+        ("train+dev", "got 'dev'"),
     ],
 )
 def test_what_is_no_slice_is_named(spec: str, words: str, tmp_path: Path) -> None:

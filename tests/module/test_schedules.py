@@ -84,7 +84,7 @@ def test_schedules_one_after_another_share_the_run():
 def test_schedules_at_the_same_time_are_multiplied():
     both = ChainedScheduler([schedules.PolynomialLR(), schedules.LinearLR(start_factor=0.5, total_iters=2)])
     assert rates(both) == pytest.approx([0.5, 0.75 * 5 / 6, 2 / 3, 1 / 2, 1 / 3, 1 / 6, 0], abs=1e-6)
-    with pytest.raises(ValueError, match=r"lr_scheduler.schedulers: .*got a LambdaLR"):
+    with pytest.raises(ValueError, match=r"lr_scheduler.schedulers`: .*got a LambdaLR"):
         rates(ChainedScheduler([schedules.PolynomialLR(), WarmupSchedule("constant", 2)]))
 
 
@@ -151,7 +151,7 @@ def test_a_run_that_goes_on_to_another_end_has_the_schedule_of_that_end(schedule
         ({"warmup_ratio": 1.5}, r"`lr_scheduler.warmup_ratio`: expected a number from 0 to 1, got 1.5"),
         ({"min_lr_ratio": math.nan}, r"`lr_scheduler.min_lr_ratio`: expected a number from 0 to 1, got nan"),
         ({"warmup_ratio": 0.5, "warmup_steps": 1}, "give one of the two"),
-        ({"name": "constant", "min_lr_ratio": 0.5}, r"lr_scheduler.min_lr_ratio: expected 0 with constant"),
+        ({"name": "constant", "min_lr_ratio": 0.5}, r"`lr_scheduler.min_lr_ratio`: expected 0 with constant"),
     ],
 )
 def test_settings_are_checked(arguments: dict[str, Any], message: str):
@@ -165,7 +165,7 @@ def test_a_warm_up_beyond_the_run_is_told():
 
 
 def test_errors_say_that_they_are_the_schedules():
-    with pytest.raises(ValueError, match=r"lr_scheduler.milestones: expected 1 increasing"):
+    with pytest.raises(ValueError, match=r"`lr_scheduler.milestones`: expected 1 increasing"):
         SequentialLR([schedules.LinearLR(), schedules.LinearLR()], [])
     with pytest.raises(TypeError, match=r"lr_scheduler`: .*num_warmup_steps"):
         rates(as_schedule(get_cosine_schedule_with_warmup))

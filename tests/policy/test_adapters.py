@@ -131,7 +131,7 @@ def test_tied_embeddings_stay_tied(tied: bool):
 
 
 def test_one_of_two_tied_embeddings_is_refused():
-    with pytest.raises(ValueError, match=r"lora: expected both or none of the tied embeddings of GPT2LMHeadModel"):
+    with pytest.raises(ValueError, match=r"`lora`: expected both or none of the tied embeddings of GPT2LMHeadModel"):
         Policy(tiny_loader("gpt2").load_model(), tiny_loader().tokenizer, lora=LoRA(r=2, modules_to_save=["wte"]))
 
 

@@ -34,7 +34,7 @@ from lightning_gft import (
 )
 from lightning_gft.data import Example
 from lightning_gft.metrics import GroupStatistics
-from lightning_gft.preflight.data import warn_of_unused
+from lightning_gft.preflight import warn_of_unused
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, sgd, weights
 from tests.tiny import ALPHABET, prompt_batch, tiny_loader, tiny_policy
 

@@ -1,0 +1,26 @@
+"""What an error of Lightning about an option of the Trainer begins with."""
+
+from __future__ import annotations
+
+import pytest
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from lightning_gft.cli.checks import naming_options
+from lightning_gft.errors import GFTValueError
+
+
+@pytest.mark.parametrize(
+    ("message", "setting"),
+    [
+        ("`max_steps` must be a non-negative integer or -1", "trainer.max_steps"),
+        ("invalid value -3 for limit_val_batches, it has to be in [0.0, 1.0]", "trainer.limit_val_batches"),
+        ("`Timer(duration='abc')` is not a valid duration", "trainer.max_time"),  # by its value
+        ("something else is wrong", "trainer"),
+    ],
+)
+@pytest.mark.parametrize("kind", [MisconfigurationException, TypeError, ValueError])
+def test_an_error_of_the_trainer_names_the_option(message, setting, kind):
+    options = {"max_steps": -5, "limit_val_batches": -3, "max_time": "abc", "accelerator": "auto"}
+    with pytest.raises(GFTValueError) as caught, naming_options("trainer", options):
+        raise kind(message)
+    assert str(caught.value) == f"`{setting}`: {message}"
