@@ -26,6 +26,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """
     options = _parser().parse_args(args)
     try:
+        if options.reference and options.command != "tables":
+            raise PlanError(f"`--reference`: expected the command tables, got {options.command}; leave the option out")
         plans = [read_plan(name) for name in options.plans]
         COMMANDS[options.command](plans, options)
     except GFTError as error:

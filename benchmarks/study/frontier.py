@@ -76,5 +76,5 @@ def _caption(figure: Figure, outcome: Outcome, variant: str) -> None:
         figure,
         "A line is a method at the learning rate chosen for it, from the base to the end of training (marker): means "
         f"over {pictured.seeds(final)}. {hollow}{pictured.pale(outcome)}"
-        f"{pictured.held_out(outcome, variant)} Large KL(policy‖base) is estimated roughly.",
+        f"{pictured.held_out(outcome, variant)} Few rare tokens decide a large KL(policy‖base).",
     )

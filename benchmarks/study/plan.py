@@ -172,6 +172,9 @@ class Plan:
             raise PlanError(
                 f"`highlighted`: expected at most {_MOST_HIGHLIGHTED} methods, got {len(self.highlighted)}; drop some"
             )
+        labels = [method.label or name for name, method in self.methods.items()]
+        if doubled := {label for label in labels if labels.count(label) > 1}:
+            raise PlanError(f"`methods`: expected labels that differ, got {sorted(doubled)} twice; change them")
         if overlap := {*self.tuning_seeds} & {*self.seeds}:
             raise PlanError(f"`seeds`: expected none of tuning_seeds, got {sorted(overlap)}; choose on other seeds")
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from benchmarks.study.plan import Method, Plan, PlanError, Settings
+from lightning_gft.checks import did_you_mean
 from lightning_gft.errors import GFTError
 
 ROOT = Path(__file__).parents[2]
@@ -64,18 +65,31 @@ def _with_other(given: Settings, above: set[str]) -> Settings:
         raise PlanError(f"`like`: expected another plan, got {name}, which is like this one; name another")
     other = _with_other(_read(PLANS / f"{name}.yaml"), {*above, name})
     kept = {key: other["methods"][key] for key in given.pop("only", other["methods"])}
-    methods = {**kept, **{key: _like(value, other["methods"]) for key, value in given.pop("methods", {}).items()}}
+    own = {key: _like(key, value, other["methods"]) for key, value in given.pop("methods", {}).items()}
+    methods = {**kept, **own}
     pictured = [key for key in other.get("highlighted", ()) if key in methods]
     other.pop("times_of", None)  # this plan's runs are others
     return {**other, "methods": methods, "highlighted": pictured, **given}
 
 
-def _like(given: Settings, others: Mapping[str, Settings]) -> Settings:
-    """Return settings of a method layered over those of the method that their ``like`` names."""
-    return {**(others[given["like"]] if "like" in given else {}), **{k: v for k, v in given.items() if k != "like"}}
+def _like(name: str, given: Settings, others: Mapping[str, Settings]) -> Settings:
+    """Return settings of a method layered over those, except the label, of the method that their ``like`` names."""
+    if "like" not in given:
+        return given
+    other = given["like"]
+    if other not in others:
+        raise PlanError(
+            f"`methods.{name}.like`: expected a method of the plan that this one is like, got {other!r}"
+            f"{did_you_mean(other, others) or '; name one'}"
+        )
+    return {key: value for key, value in {**others[other], "label": "", **given}.items() if key != "like"}
 
 
 def _method(name: str, given: Mapping[str, Any]) -> Method:
+    if "like" in given:
+        raise PlanError(
+            f"`methods.{name}.like`: expected a plan that is like another, got none; add `like` to the plan"
+        )
     layers = tuple(_layer(layer) for layer in given.get("layers", ()))
     return Method(name=name, **{**given, "layers": layers})
 

@@ -108,7 +108,15 @@ def test_other_settings_are_another_run(tmp_path: Path, change: dict[str, Any]):
         ({"choice_of": "none"}, r"`.*none.yaml`: expected a YAML file, got No such file"),
         ({"like": "plan"}, r"`like`: expected another plan, got plan, which is like this one"),
         ({"like": "main", "only": ["sfft"]}, r"expected the settings of a plan, got 'sfft'"),
-        ({"like": "main", "methods": {"small": {"like": "sfft"}}}, r"expected the settings of a plan, got 'sfft'"),
+        (
+            {"like": "main", "methods": {"small": {"like": "sfft"}}},
+            r"`methods.small.like`: expected a method of the plan .*, got 'sfft'; did you mean sft\?$",
+        ),
+        (
+            {"methods": {"small": {"like": "sft"}}},
+            r"`methods.small.like`: expected a plan that is like another, got none",
+        ),
+        ({"methods": {"a": {"responses": 8, "label": "A"}, "A": {"responses": 8}}}, r"labels that differ, got \['A'\]"),
         (
             {"methods": {"gft": {"responses": 8, "learning_rate": 0}}},
             r"`methods.gft.learning_rate`: expected a number above 0",
