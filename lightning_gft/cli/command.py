@@ -130,7 +130,7 @@ class GFTCLI(LightningCLI):
         callbacks.insert(0, StopBetweenSteps(self.stop_request))
         if self.config["subcommand"] in _WITHOUT_WEIGHTS:
             kwargs |= _ON_ANY_MACHINE
-        with naming_options("trainer", config):
+        with naming_options("trainer", config.as_dict()):
             trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         check_port(trainer.world_size)
         return trainer

@@ -112,15 +112,13 @@ class Components:
             if part() is owner and _has_option(error, type(owner), [option]):
                 _say(error, replaced(str(error), option, setting), f"`{setting}`")
                 return True
-        for part, kind, arguments in self._built:
-            if (built := part()) is owner:
-                found = _has_option(error, kind, arguments)
-            else:
-                found = _is_made_by(owner, built, arguments) and _has_option(error, type(owner), arguments)
-            if found:
-                self._name(error, kind, arguments)
-                return True
-        return False
+        found = [one for one in self._built if one.part() is owner and _has_option(error, one.kind, one.arguments)]
+        if not found and _has_option(error, type(owner), _options(type(owner))):
+            makers = [one for one in self._built if _is_made_by(owner, one.part(), one.arguments)]
+            found = [one for one in makers if _has_option(error, type(owner), one.arguments)]
+        if len(found) == 1:
+            self._name(error, found[0].kind, found[0].arguments)
+        return len(found) == 1
 
     def _name(self, error: BaseException, kind: type, arguments: Mapping[str, Any]) -> None:
         _name(error, *find(kind, arguments, self._nodes), kind, arguments)
@@ -148,9 +146,9 @@ def _weak(part: Any) -> Callable[[], Any]:
 
 
 def _is_made_by(owner: Any, part: Any, arguments: Mapping[str, Any]) -> bool:
-    """Return whether a component holds an object that repeats its options, such as the columns of a data set."""
+    """Return whether a component holds such an object, made from the same options, such as the columns of its data."""
     held, has = (getattr(one, "__dict__", {}) for one in (part, owner))
-    if not any(value is owner for value in held.values()):
+    if type(owner) not in map(type, held.values()):  # another one may be a copy
         return False
     repeated = arguments.keys() & _options(type(owner))
     return all(name in has and compared(has[name]) == arguments[name] for name in repeated)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import traceback
 import weakref
@@ -242,6 +243,8 @@ def test_an_option_that_a_part_hands_on_is_its_own():
     assert later(parser, partial(Columns("x").fail, wrong)) == wrong
     one.columns = Columns("x")
     assert later(parser, partial(one.columns.fail, wrong)) == "`whole.one.kind`: expected another, got x"
+    assert later(parser, partial(copy.copy(one.columns).fail, wrong)) == "`whole.one.kind`: expected another, got x"
+    assert later(parser, partial(Columns("y").fail, wrong)) == wrong
     one.columns = Columns("z")
     assert later(parser, partial(one.columns.fail, wrong)) == wrong
 
