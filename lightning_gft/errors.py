@@ -19,7 +19,7 @@ __all__ = [
     "GFTValueError",
 ]
 
-_FIELD = re.compile(r"`([\w.]+)`(?: of (\w+))?(?=(?: \((?:'.*?'|\".*?\")\))?: )")
+_FIELD = re.compile(r"`([\w.-]+)`(?: of (\w+))?(?=(?: \((?:'.*?'|\".*?\")\))?: )")
 """The option that an error of this package begins with, and its class; the option's value may follow."""
 
 
@@ -113,6 +113,8 @@ def prefixed(
     first, _, below = field.partition(".")
     if match and _is_of(match, options, classes):
         return f"`{path}.{field}`{rest}"
+    if match and path.endswith(f".{field}"):  # such as `stages.sft.optimizer` of trainer.callbacks[0]
+        return f"`{path}`{rest}"
     if first == path.rpartition(".")[2]:  # such as `lora.r` of model.policy.lora
         return f"`{path}{below and f'.{below}'}`{rest}"
     if below and first == path.partition(".")[0]:  # the full setting already
@@ -173,7 +175,7 @@ def with_setting(error: BaseException) -> BaseException:
 
 @contextmanager
 def naming_errors(path: str) -> Iterator[None]:
-    """Context in which errors of a function that the user has given begin with its setting.
+    """Context in which errors of a function that the user has given begin with its setting, unless they name one.
 
     Example:
         >>> with naming_errors("model.optimizer"):
@@ -184,5 +186,7 @@ def naming_errors(path: str) -> Iterator[None]:
     try:
         yield
     except (AssertionError, TypeError, ValueError) as error:
+        if getattr(error, "gft_named", False):  # by the command line, which knows the full setting
+            raise
         kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
         raise kind(prefixed(str(error), path)) from error
