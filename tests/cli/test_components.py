@@ -270,7 +270,7 @@ def test_parts_are_freed_with_their_arguments():
     parser = Parser(exit_on_error=False)
     whole = build(parser, one=part(inner=part(names=["x"])), several=[part(), part("Kinded", kind="x")])
     assert whole.one is not None
-    parts = [weakref.ref(whole.one), weakref.ref(whole.one.inner)]
+    parts: list[weakref.ref[Any]] = [weakref.ref(whole.one), weakref.ref(whole.one.inner)]
     del whole
     gc.collect()
     assert [one() for one in parts] == [None, None]
