@@ -99,7 +99,7 @@ class Components:
             if frame.f_code in self._functions:
                 _name(error, *self._functions[frame.f_code])
                 return
-            of_other = of_other or _has_option(error, type(owner), _options(type(owner)))
+            of_other = of_other or _has_option(error, type(owner), _options(owner))
         if isinstance(error, GFTError) and not of_other:
             others = self._config.keys()  # options of the command itself
             owners = [one for one in self._built if _has_option(error, one.kind, one.arguments.keys() - others)]
@@ -113,7 +113,7 @@ class Components:
                 _say(error, replaced(str(error), option, setting), f"`{setting}`")
                 return True
         found = [one for one in self._built if one.part() is owner and _has_option(error, one.kind, one.arguments)]
-        if not found and _has_option(error, type(owner), _options(type(owner))):
+        if not found and _has_option(error, type(owner), _options(owner)):
             makers = [one for one in self._built if _is_made_by(owner, one.part(), one.arguments)]
             found = [one for one in makers if _has_option(error, type(owner), one.arguments)]
         if len(found) == 1:
@@ -150,12 +150,17 @@ def _is_made_by(owner: Any, part: Any, arguments: Mapping[str, Any]) -> bool:
     held, has = (getattr(one, "__dict__", {}) for one in (part, owner))
     if type(owner) not in map(type, held.values()):  # another one may be a copy
         return False
-    repeated = arguments.keys() & _options(type(owner))
+    repeated = arguments.keys() & _options(owner)
     return all(name in has and compared(has[name]) == arguments[name] for name in repeated)
 
 
+def _options(owner: Any) -> Collection[str]:
+    kind: Any = type(owner)
+    return _options_of(kind)
+
+
 @functools.cache
-def _options(kind: type) -> Collection[str]:
+def _options_of(kind: type) -> Collection[str]:
     """Return the names of a class's arguments."""
     try:
         parameters = inspect.signature(kind).parameters.values()
