@@ -19,8 +19,8 @@ __all__ = [
     "GFTValueError",
 ]
 
-_FIELD = re.compile(r"`([\w.]+)`(?: of \w+)?(?=(?: \((?:'.*?'|\".*?\")\))?: )")
-"""The option that an error of this package begins with, and that its value may follow."""
+_FIELD = re.compile(r"`([\w.-]+)`(?: of (\w+))?(?=(?: \((?:'.*?'|\".*?\")\))?: )")
+"""The option that an error of this package begins with, and its class; the option's value may follow."""
 
 
 class GFTError(Exception):
@@ -73,18 +73,26 @@ class GFTImportError(GFTError, ModuleNotFoundError):
     """
 
 
-def place_of(message: str, options: Collection[str]) -> int | None:
+def place_of(message: str, options: Collection[str], classes: Collection[str] = ()) -> int | None:
     """Return where the message of an error names one of some options; ``None`` if it does nowhere.
+
+    Args:
+        message: Message of an error.
+        options: Options of a part.
+        classes: Names of the part's class and its bases, one of which a message with a class must have; empty for any.
 
     Example:
         >>> place_of("train data: `prompt_column`: expected a column, got none", ["path", "prompt_column"])
         12
+        >>> place_of("`path` of GroupWriter: expected a folder, got none", ["path"], ["GroupDataModule"])
     """
-    found = (match.start() for match in _FIELD.finditer(message) if match[1].partition(".")[0] in options)
+    found = (match.start() for match in _FIELD.finditer(message) if _is_of(match, options, classes))
     return next(found, None)
 
 
-def prefixed(message: str, path: str, options: Collection[str] = (), kind: str = "") -> str:
+def prefixed(
+    message: str, path: str, options: Collection[str] = (), kind: str = "", classes: Collection[str] = ()
+) -> str:
     """Return the message of an error so that it begins with the full setting that it is about.
 
     Args:
@@ -92,6 +100,7 @@ def prefixed(message: str, path: str, options: Collection[str] = (), kind: str =
         path: Full setting of the part that the error is about.
         options: Options of the part.
         kind: Class of the part, shown if the message begins with none of its options.
+        classes: Names of the part's class and its bases, as in :func:`place_of`.
 
     Example:
         >>> prefixed("`top_k` of SelfSource: expected 0, got -1", "model.sampler.sources.self", ["top_k"])
@@ -102,8 +111,10 @@ def prefixed(message: str, path: str, options: Collection[str] = (), kind: str =
     match = _FIELD.match(message)
     field, rest = (match[1], message[match.end() :]) if match else ("", "")
     first, _, below = field.partition(".")
-    if first in options:
+    if match and _is_of(match, options, classes):
         return f"`{path}.{field}`{rest}"
+    if match and path.endswith(f".{field}"):  # such as `stages.sft.optimizer` of trainer.callbacks[0]
+        return f"`{path}`{rest}"
     if first == path.rpartition(".")[2]:  # such as `lora.r` of model.policy.lora
         return f"`{path}{below and f'.{below}'}`{rest}"
     if below and first == path.partition(".")[0]:  # the full setting already
@@ -111,12 +122,27 @@ def prefixed(message: str, path: str, options: Collection[str] = (), kind: str =
     return f"`{path}`{kind and f' ({kind})'}: {message}"
 
 
+def replaced(message: str, option: str, setting: str) -> str:
+    """Return the message of an error with a setting in place of the option that follows from it.
+
+    Example:
+        >>> replaced("`path` of GroupWriter: expected a new folder, got groups", "path", "trainer.default_root_dir")
+        '`trainer.default_root_dir`: expected a new folder, got groups'
+    """
+    return _FIELD.sub(lambda match: f"`{setting}`" if match[1] == option else match[0], message)
+
+
+def _is_of(match: re.Match[str], options: Collection[str], classes: Collection[str]) -> bool:
+    option, kind = match.groups()
+    return option.partition(".")[0] in options and not (kind and classes and kind not in classes)
+
+
 Namer = Callable[[BaseException], None]
 _NAMER: ContextVar[Namer | None] = ContextVar("namer", default=None)
 
 
 @contextmanager
-def named_by(name: Namer) -> Iterator[None]:
+def completing_errors(name: Namer) -> Iterator[None]:
     """Context in which errors get the full settings that they are about, which only the code around it knows.
 
     Args:
@@ -125,7 +151,7 @@ def named_by(name: Namer) -> Iterator[None]:
     Example:
         >>> def name(error: BaseException) -> None:
         ...     error.args = (f"`model.loss`: {error}",)
-        >>> with named_by(name):
+        >>> with completing_errors(name):
         ...     raise ValueError("no learning rate")
         Traceback (most recent call last):
         ValueError: `model.loss`: no learning rate
@@ -141,7 +167,7 @@ def named_by(name: Namer) -> Iterator[None]:
 
 
 def with_setting(error: BaseException) -> BaseException:
-    """Return an error that will not be raised, named by the context around it; see :func:`named_by`."""
+    """Return an error that will not be raised, named by the context around it; see :func:`completing_errors`."""
     if name := _NAMER.get():
         name(error)
     return error
@@ -149,7 +175,7 @@ def with_setting(error: BaseException) -> BaseException:
 
 @contextmanager
 def naming_errors(path: str) -> Iterator[None]:
-    """Context in which errors of a function that the user has given begin with its setting.
+    """Context in which errors of a function that the user has given begin with its setting, unless they name one.
 
     Example:
         >>> with naming_errors("model.optimizer"):
@@ -160,5 +186,7 @@ def naming_errors(path: str) -> Iterator[None]:
     try:
         yield
     except (AssertionError, TypeError, ValueError) as error:
+        if getattr(error, "gft_named", False):  # by the command line, which knows the full setting
+            raise
         kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
         raise kind(prefixed(str(error), path)) from error

@@ -27,12 +27,16 @@ class OptimizerChoice:
         schedule: The learning rate over the steps; ``None`` for a constant one.
         num_steps: Number of steps, or a function that returns it, for a schedule that does not define its own.
         learning_rate: Learning rate that replaces the optimizer's own in all parameter groups.
+        optimizer_field: Setting of the optimizer, which errors about it begin with.
+        schedule_field: Setting of the schedule.
     """
 
     optimizer: OptimizerFn
     schedule: Schedule | None
     num_steps: Length
     learning_rate: float | None = None
+    optimizer_field: str = "model.optimizer"
+    schedule_field: str = "model.lr_scheduler"
 
     def make(self, weights: Sequence[nn.Parameter]) -> tuple[Optimizer, LRScheduler | None]:
         """Build a new optimizer and schedule.
@@ -44,7 +48,7 @@ class OptimizerChoice:
             ValueError: If one of them cannot be built.
             TypeError: If the factory of one of them returns an object of another type.
         """
-        optimizer = make_optimizer(self.optimizer, weights)
+        optimizer = make_optimizer(self.optimizer, weights, self.optimizer_field)
         if self.learning_rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate
@@ -53,7 +57,7 @@ class OptimizerChoice:
     def make_scheduler(self, optimizer: Optimizer) -> LRScheduler:
         """Return the schedule, which must exist, for an optimizer that has its initial learning rate."""
         assert self.schedule is not None  # noqa: S101 (called only if there is one)
-        return make_scheduler(self.schedule, optimizer, self.num_steps)
+        return make_scheduler(self.schedule, optimizer, self.num_steps, self.schedule_field)
 
 
 class RunOptimizer:

@@ -72,7 +72,11 @@ def naming_options(setting: str, options: Mapping[str, Any]) -> Iterator[None]:
 
     Args:
         setting: Setting of the object that has the options.
-        options: Its options, of which the error names one, or quotes the value of one.
+        options: Its options, of which the error names one, or quotes the value of one; if it may mean several, the
+            error begins with the setting alone.
+
+    Raises:
+        GFTValueError: In place of an error of Lightning.
 
     Example:
         >>> with naming_options("trainer", {"max_steps": -5, "accelerator": "gpu"}):
@@ -85,8 +89,20 @@ def naming_options(setting: str, options: Mapping[str, Any]) -> Iterator[None]:
     except (MisconfigurationException, TypeError, ValueError) as error:
         if isinstance(error, GFTError):
             raise
-        words = re.findall(r"\w+", str(error))
-        named = [word for word in words if word in options]
-        quoted = [option for option, value in options.items() if isinstance(value, str) and value in words]
-        option = next(iter([*named, *quoted]), "")
+        option = _option_at_fault(str(error), options)
         raise GFTValueError(f"`{setting}{option and f'.{option}'}`: {error}") from error
+
+
+def _option_at_fault(text: str, options: Mapping[str, Any]) -> str:
+    """Return the only option that a text names, or else the only one whose value it quotes; empty if there is none."""
+    words = re.findall(r"\w+", text)
+    named = [option for option in options if option in words]
+    quoted = [option for option, value in options.items() if _quotes(text, value)]
+    narrowed = [option for option in named or quoted if option in quoted]
+    return next((found[0] for found in (named, narrowed) if len(found) == 1), "")
+
+
+def _quotes(text: str, value: Any) -> bool:
+    """Return whether a text has the value of an option that was set."""
+    shown = "" if value is None or isinstance(value, bool) or value == "auto" else str(value)
+    return bool(shown) and re.search(rf"(?<!\w){re.escape(shown)}(?!\w)", text) is not None

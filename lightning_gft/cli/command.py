@@ -22,6 +22,7 @@ from lightning_gft.checkpoint import AtomicCheckpointIO
 from lightning_gft.cli.bar import ShortProgressBar
 from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer, naming_options
+from lightning_gft.cli.components import Components
 from lightning_gft.cli.defaults import default_callbacks
 from lightning_gft.cli.documents import read_files
 from lightning_gft.cli.layers import warn_of_early_settings, warn_of_order
@@ -35,7 +36,7 @@ from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
 from lightning_gft.cli.writable import check_writable
-from lightning_gft.errors import named_by
+from lightning_gft.errors import completing_errors
 from lightning_gft.module import GFTLitModule
 
 _WITHOUT_WEIGHTS = ("inspect", "rescore")
@@ -121,17 +122,22 @@ class GFTCLI(LightningCLI):
         if shows_progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks.append(ShortProgressBar() if sys.stdout.isatty() else ProgressLines())
         if self.config["subcommand"] == "predict" and not any(isinstance(c, GroupWriter) for c in callbacks):
-            callbacks.append(GroupWriter(str(Path(root) / "groups")))
+            callbacks.append(writer := GroupWriter(str(Path(root) / "groups")))
+            self._components.add_own(writer, "path", "trainer.default_root_dir")
         callbacks += default_callbacks(self.config["subcommand"], config, callbacks)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
         callbacks.insert(0, StopBetweenSteps(self.stop_request))
         if self.config["subcommand"] in _WITHOUT_WEIGHTS:
             kwargs |= _ON_ANY_MACHINE
-        with naming_options("trainer", config):
+        with naming_options("trainer", config.as_dict()):
             trainer = super().instantiate_trainer(callbacks=callbacks, plugins=plugins, **kwargs)
         check_port(trainer.world_size)
         return trainer
+
+    @property
+    def _components(self) -> Components:
+        return cast("Parser", self.parser).components
 
     def _given(self, name: str) -> list[Any]:
         """Return the configured objects of a trainer setting that accepts one or several."""
@@ -141,7 +147,7 @@ class GFTCLI(LightningCLI):
     @override
     def _run_subcommand(self, subcommand: str) -> None:
         output = nullcontext() if subcommand in _WITHOUT_A_RUN else lasting_output()
-        with output, named_by(cast("Parser", self.parser).components.name):
+        with output, completing_errors(self._components.name):
             super()._run_subcommand(subcommand)
 
     def after_fit(self) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
 from collections.abc import Mapping
 from typing import Any
 
 import lightning_gft
 from lightning_gft.checks import did_you_mean
+from lightning_gft.cli.loaded import loaded
 
 _SET = re.compile(r"\b(?:dict|Mapping)\[")
 _MOST_LISTED = 16
@@ -19,8 +19,7 @@ _CLASS_PATH = re.compile(r"class_path[ =]'([\w.]+)'")
 
 def described(class_path: str) -> type | None:
     """Return the class at a path, or ``None`` if nothing has imported it."""
-    module, _, name = class_path.rpartition(".")
-    found = getattr(sys.modules.get(module), name, None)
+    found = loaded(class_path)
     return found if isinstance(found, type) else None
 
 
@@ -52,6 +51,7 @@ def incomplete_entry(path: str, class_path: str, argument: str, given: Mapping[s
         ``None`` if the argument is no set, or each entry has a class.
 
     Example:
+        >>> from lightning_gft import GroupSampler
         >>> given = {"sources.self": "lightning_gft.SelfSource", "sources.selff.top_k": 3}
         >>> incomplete_entry("sources", "lightning_gft.GroupSampler", "sources", given)
         ('sources.selff', 'expected a class_path, got none; add it; did you mean self?')
@@ -75,11 +75,13 @@ def abstract_class(class_path: str) -> str:
     """Return what is wrong with a class that lacks methods.
 
     Example:
+        >>> from lightning_gft import RolloutEngine
         >>> abstract_class("lightning_gft.RolloutEngine")
         'expected a class with all methods, got lightning_gft.RolloutEngine, which lacks generate; write them'
     """
     missing = sorted(getattr(described(class_path), "__abstractmethods__", ()))
-    return f"expected a class with all methods, got {class_path}, which lacks {', '.join(missing)}; write them"
+    remedy = f", which lacks {', '.join(missing)}; write them" if missing else "; name a class derived from it"
+    return f"expected a class with all methods, got {class_path}{remedy}"
 
 
 def choices(class_path: str, argument: str, kind: str = "") -> str:
@@ -91,6 +93,7 @@ def choices(class_path: str, argument: str, kind: str = "") -> str:
         kind: Base class of those that fit; empty to look it up in the argument's annotation.
 
     Example:
+        >>> from lightning_gft import GroupSampler
         >>> choices("lightning_gft.GroupSampler", "total")
         '; choose one of GatedSum, WeightedSum'
     """

@@ -83,6 +83,7 @@ class Parser(LightningArgumentParser):
         except Exception as error:  # noqa: BLE001 (raised below)
             raised = self.components.raised(error)
         else:
+            self.components.failed.clear()  # their tracebacks keep parts
             return made
         raise raised
 

@@ -15,8 +15,13 @@ from lightning_gft.errors import GFTTypeError, GFTValueError, naming_errors
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
-def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Optimizer:
-    """Return an optimizer of weights; errors name ``model.optimizer``.
+def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter], field: str = "model.optimizer") -> Optimizer:
+    """Return an optimizer of weights.
+
+    Args:
+        function: Function from the weights to the optimizer.
+        weights: The trainable weights.
+        field: Setting that has the function, which errors begin with.
 
     Raises:
         ValueError: If there are no trainable weights, the optimizer has none of them, or a setting is out of range.
@@ -30,12 +35,12 @@ def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter]) -> Op
     """
     if not weights:
         raise GFTValueError(
-            "`model.optimizer`: expected trainable weights, got a policy whose weights are all frozen; quantised "
+            f"`{field}`: expected trainable weights, got a policy whose weights are all frozen; quantised "
             "weights need model.policy.lora to train"
         )
-    with naming_errors("model.optimizer"):
+    with naming_errors(field):
         optimizer: Any = function(weights)
-    check_optimizer(optimizer, weights)
+    check_optimizer(optimizer, weights, field)
     assert isinstance(optimizer, Optimizer)  # noqa: S101 (just checked)
     return optimizer
 

@@ -65,29 +65,31 @@ def as_schedule(given: Schedule | SchedulerFn) -> Schedule:
     return GivenSchedule(given)
 
 
-def make_scheduler(schedule: Schedule, optimizer: Optimizer, num_steps: Length) -> LRScheduler:
-    """Return a schedule of an optimizer; errors name ``model.lr_scheduler``.
+def make_scheduler(
+    schedule: Schedule, optimizer: Optimizer, num_steps: Length, field: str = "model.lr_scheduler"
+) -> LRScheduler:
+    """Return a schedule of an optimizer.
 
     Args:
         schedule: Schedule to build.
         optimizer: Optimizer whose learning rate the schedule scales.
         num_steps: Returns the length of the run, see :meth:`Schedule.make`.
+        field: Setting that has the schedule, which errors begin with.
 
     Raises:
         ValueError: If the schedule cannot be built, or depends on a metric.
         TypeError: If an argument is missing or of another type, or the function returns no schedule.
     """
-    with naming_errors("model.lr_scheduler"):
+    with naming_errors(field):
         scheduler: Any = schedule.make(optimizer, num_steps)
     if isinstance(scheduler, ReduceLROnPlateau):
         raise GFTValueError(
-            "`model.lr_scheduler`: expected a schedule over optimizer steps, got ReduceLROnPlateau, which depends on a "
+            f"`{field}`: expected a schedule over optimizer steps, got ReduceLROnPlateau, which depends on a "
             "metric; use lightning_gft.WarmupSchedule"
         )
     if not isinstance(scheduler, LRScheduler):
         raise GFTTypeError(
-            f"`model.lr_scheduler`: expected a schedule from the given function, got {scheduler!r}; return one such "
-            "as LinearLR"
+            f"`{field}`: expected a schedule from the given function, got {scheduler!r}; return one such as LinearLR"
         )
     return scheduler
 
@@ -105,14 +107,13 @@ def optimizer_steps(trainer: Trainer | None, updates_per_batch: int) -> int:
     """
     if trainer is None:
         raise GFTValueError(
-            "`model.lr_scheduler`: expected a Trainer, since the schedule lasts as long as the run, got none; give its "
-            "length"
+            "`lr_scheduler`: expected a Trainer, since the schedule lasts as long as the run, got none; give its length"
         )
     trainer.fit_loop.setup_data()
     steps = known_steps(trainer, updates_per_batch)
     if steps is None:
         raise GFTValueError(
-            "`model.lr_scheduler`: expected a run with an end, since the schedule lasts as long as the run, got one "
+            "`lr_scheduler`: expected a run with an end, since the schedule lasts as long as the run, got one "
             "without; set trainer.max_steps, or trainer.max_epochs if the data have a length, or give the schedule a "
             "length"
         )

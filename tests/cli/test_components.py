@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import traceback
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+from torch.optim import Optimizer
 
-from lightning_gft.cli.components import Components, component_of
+from lightning_gft.cli.components import component_of
 from lightning_gft.cli.parsing import Parser
-from lightning_gft.errors import GFTImportError, GFTValueError, named_by
+from lightning_gft.errors import GFTImportError, GFTValueError, completing_errors
 
 HERE = __name__
 
@@ -55,7 +60,10 @@ class Kinded(Part):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
+        if kind in ("Part", "Other"):
+            raise GFTValueError(f"`kind` of {kind}: expected another")
         self.kind = kind
+        self.columns: Columns | None = None
 
 
 @dataclass
@@ -68,6 +76,13 @@ class Span:
     def __post_init__(self) -> None:
         if self.start > self.end:
             raise GFTValueError("`start`: expected at most end")
+
+
+class Tuned:
+    """Has an optimizer, as a function of weights."""
+
+    def __init__(self, optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]) -> None:
+        self.optimizer = optimizer
 
 
 class Whole:
@@ -152,7 +167,7 @@ def test_an_argument_may_have_the_name_of_an_instantiators():
 
 def later(parser: Parser, use: Callable[[], None]) -> str:
     """Return the message of an error that is raised after all components were built."""
-    with pytest.raises((GFTValueError, FileNotFoundError)) as caught, named_by(parser.components.name):
+    with pytest.raises((GFTValueError, FileNotFoundError)) as caught, completing_errors(parser.components.name):
         use()
     return str(caught.value)
 
@@ -185,17 +200,96 @@ def test_an_option_that_is_checked_elsewhere_is_named_if_one_component_has_it():
         assert later(parser, partial(fail, unclear)) == unclear
 
 
+class Other:
+    """A part that no configuration has, with an option of the others' name."""
+
+    def __init__(self, names: str = "") -> None:
+        self.names = names
+
+    def fail(self, message: str) -> None:
+        raise GFTValueError(message)
+
+    def use(self, part: Part, message: str) -> None:
+        part.use(GFTValueError(message))
+
+
+class Columns(Other):
+    """A part that another one may make from its own option."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+
+def test_an_option_of_a_part_outside_of_the_configuration_is_no_setting():
+    parser = Parser(exit_on_error=False)
+    one = build(parser, one=part(names=["x"])).one
+    assert one is not None
+    of_other, wrong = Other(), "expected others, got none"
+    assert later(parser, partial(of_other.fail, f"`names`: {wrong}")) == f"`names`: {wrong}"
+    assert later(parser, partial(of_other.use, one, f"`names`: {wrong}")) == f"`whole.one.names`: {wrong}"
+    of_class = f"`names` of Other: {wrong}"
+    assert later(parser, partial(one.use, GFTValueError(of_class))) == of_class
+    assert later(parser, partial(of_other.use, one, of_class)) == of_class
+    of_part = GFTValueError(f"`names` of Part: {wrong}")
+    assert later(parser, partial(one.use, of_part)) == f"`whole.one.names`: {wrong}"
+
+
+def test_an_option_that_a_part_hands_on_is_its_own():
+    parser = Parser(exit_on_error=False)
+    one = build(parser, one=part("Kinded", kind="x"), named={"a": part("Kinded", kind="y")}).one
+    assert isinstance(one, Kinded)
+    wrong = "`kind`: expected another, got x"
+    assert later(parser, partial(Columns("x").fail, wrong)) == wrong
+    one.columns = Columns("x")
+    assert later(parser, partial(one.columns.fail, wrong)) == "`whole.one.kind`: expected another, got x"
+    assert later(parser, partial(copy.copy(one.columns).fail, wrong)) == "`whole.one.kind`: expected another, got x"
+    assert later(parser, partial(Columns("y").fail, wrong)) == wrong
+    one.columns = Columns("z")
+    assert later(parser, partial(one.columns.fail, wrong)) == wrong
+
+
+def test_the_class_that_a_message_gives_may_be_a_base_of_the_component_and_no_other():
+    with pytest.raises(GFTValueError, match=r"^`whole\.one\.kind`: expected another$"):
+        build(one=part("Kinded", kind="Part"))
+    with pytest.raises(GFTValueError, match=rf"^`whole\.one` \({HERE}\.Kinded\): `kind` of Other: expected another$"):
+        build(one=part("Kinded", kind="Other"))
+
+
+def test_an_option_of_a_part_that_the_command_adds_is_the_setting_that_it_follows_from():
+    parser = Parser(exit_on_error=False)
+    build(parser, one=part(names=["x"]))
+    own = Other()
+    parser.components.add_own(own, "names", "trainer.root")
+    for of in ("", " of Other"):
+        assert later(parser, partial(own.fail, f"data: `names`{of}: expected a")) == "data: `trainer.root`: expected a"
+    assert later(parser, partial(own.fail, "`path`: expected a folder")) == "`path`: expected a folder"
+
+
+def test_parts_are_freed_with_their_arguments():
+    parser = Parser(exit_on_error=False)
+    whole = build(parser, one=part(inner=part(names=["x"])), several=[part(), part("Kinded", kind="x")])
+    assert whole.one is not None
+    parts: list[weakref.ref[Any]] = [weakref.ref(whole.one), weakref.ref(whole.one.inner)]
+    del whole
+    gc.collect()
+    assert [one() for one in parts] == [None, None]
+
+
+def test_an_optimizer_is_freed():
+    parser = Parser(exit_on_error=False)
+    parser.add_class_arguments(Tuned, "tuned")
+    parser.add_instantiator(lambda kind, *args, **arguments: kind(*args, **arguments), Tuned)
+    settings = {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}}
+    tuned = parser.instantiate(parser.parse_object({"tuned": settings})).tuned
+    optimizer = weakref.ref(tuned.optimizer([nn.Parameter(torch.ones(1))]))
+    gc.collect()
+    assert optimizer() is None
+
+
 def test_a_function_in_place_of_a_class_is_named():
     with pytest.raises(TypeError, match=r"^no such type\n") as caught:
         build(one=part("make_part", fails="type"))
     assert caught.value.__notes__ == [f"raised for `whole.one` ({HERE}.make_part)"]
     with pytest.raises(GFTValueError, match=rf"^`whole\.one` \({HERE}\.make_part\): `names`: expected other names"):
         build(one=part("make_part", fails="ours"))
-
-
-def test_a_value_is_not_imported_to_name_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "train.py").write_text("raise SystemExit('imported')")
-    monkeypatch.syspath_prepend(tmp_path)
-    error = ValueError("no such row")
-    Components({"data": {"path": "train.jsonl"}}).name(error)
-    assert component_of(error) == ""

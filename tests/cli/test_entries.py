@@ -8,6 +8,7 @@ import pytest
 
 from lightning_gft import GroupSampler
 from lightning_gft.callbacks import StageSchedule
+from lightning_gft.cli.entries import abstract_class
 from lightning_gft.cli.parsing import Parser
 from tests.cli.command import GFT, refused
 
@@ -64,6 +65,11 @@ def in_file(folder: Path, sources: str) -> str:
 )
 def test_an_entry_of_a_file_is_named(entry: str, message: str, capsys, tmp_path: Path):
     assert report(capsys, in_file(tmp_path, SOURCES % entry)) == f"error: `sampler.sources.{message}"
+
+
+def test_a_class_whose_methods_are_not_known_is_named_without_a_list():
+    expected = "expected a class with all methods, got nowhere.Engine; name a class derived from it"
+    assert abstract_class("nowhere.Engine") == expected
 
 
 @pytest.mark.parametrize("written", ["selff.top_k=3", "selff.init_args.top_k=3"])

@@ -66,6 +66,7 @@ def test_a_killed_prediction_resumes_to_the_bit(
     assert f"All groups are in {killed}/groups already: nothing was sampled" in capsys.readouterr().out
     shown = refused(capsys, *command(killed), "--model.sampler.sources.self.temperature=0.5")
     assert shown.count("\n") <= 3
+    assert "error: `trainer.default_root_dir`: expected a new folder" in shown
     assert "temperature=0.5" in shown
     assert untimed(killed / "groups") == untimed(whole / "groups")
 

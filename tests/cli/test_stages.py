@@ -12,6 +12,15 @@ from lightning_gft.cli import main
 from tests.cli.command import GFT, ROOT, SMALL, column, logged, refused
 
 OVERLAY = ROOT / "configs/overlays/sft_gft_grpo.yaml"
+OPTIMIZERS = """
+from torch.optim import SGD, Optimizer
+from lightning_gft.errors import GFTValueError
+def make(weights) -> Optimizer:
+    raise ValueError("no such optimizer")
+class Own(SGD):
+    def __init__(self, params, lr: float = 1.0) -> None:
+        raise GFTValueError("`lr`: expected another")
+"""
 STAGES = "--trainer.callbacks.stages."
 
 
@@ -46,6 +55,26 @@ def test_a_mistake_in_a_stage_is_told_in_a_line(setting: str, message: str, caps
     (line,) = [line for line in shown.splitlines() if line.startswith("error: ")]
     assert re.search(message, line)
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        ("{class_path: torch.optim.SGD, init_args: {lr: -1}}", "Invalid learning rate: -1.0"),
+        ("own_optimizers.make", "no such optimizer"),
+        ("own_optimizers.Own", "expected another"),
+    ],
+)
+def test_a_mistake_in_the_optimizer_of_a_stage_names_it(
+    optimizer: str, message: str, capsys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "own_optimizers.py").write_text(OPTIMIZERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    args = ("--config", GFT, "--config", str(OVERLAY), f"--trainer.default_root_dir={tmp_path}", *SMALL)
+    shown = refused(capsys, "fit", *args, f"{STAGES}gft.optimizer={optimizer}")
+    (line,) = [line for line in shown.splitlines() if line.startswith("error: ")]
+    setting = r"`trainer\.callbacks\[0\]\.stages\.gft\.optimizer(\.lr)?`"
+    assert re.fullmatch(f"error: (stage gft: )?{setting}: {message}", line)
 
 
 def test_two_schedules_are_refused(capsys, tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -55,12 +55,15 @@ class Plan:
             trainer: The trainer, which may end the run before a stage ends.
             begun: Returns the progress with which a stage, given by its name, began.
         """
-        optimizer, choices = self._choice.optimizer, {}
+        choice, choices = self._choice, {}
         for name, stage in self.stages.items():
-            optimizer = stage.optimizer or optimizer
-            schedule = self._choice.schedule if stage.lr_scheduler is None else as_schedule(stage.lr_scheduler)
+            if stage.optimizer is not None:
+                choice = replace(choice, optimizer=stage.optimizer, optimizer_field=f"stages.{name}.optimizer")
             length = partial(self._num_steps, trainer, begun, name)
-            choices[name] = OptimizerChoice(optimizer, schedule, length, stage.learning_rate)
+            choices[name] = replace(choice, num_steps=length, learning_rate=stage.learning_rate)
+            if stage.lr_scheduler is not None:
+                schedule, field = as_schedule(stage.lr_scheduler), f"stages.{name}.lr_scheduler"
+                choices[name] = replace(choices[name], schedule=schedule, schedule_field=field)
         return choices
 
     def updates_per_batch(self, name: str) -> int:

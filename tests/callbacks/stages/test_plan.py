@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim import SGD, AdamW
 
@@ -19,6 +20,8 @@ from lightning_gft import (
     WarmupSchedule,
 )
 from lightning_gft.callbacks import Stage, StageSchedule, Until
+from lightning_gft.callbacks.stages.lengths import Progress
+from lightning_gft.callbacks.stages.plan import Plan
 from tests.callbacks.stages.runs import SHORT, Finished, adam
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 
@@ -56,6 +59,7 @@ def test_an_end_that_does_not_work_is_refused(setting: str, value: Any):
         Until(**{"monitor": "val/kl", setting: value})
 
 
+TWO = Evaluation(num_samples=2, max_new_tokens=4, reward="score")
 NEVER, ENDLESS = Until("val/pass@9"), Until("val/kl")
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown figure": (
@@ -75,12 +79,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "optimizer": (
         {"optimizer": lambda weights: SGD(weights, lr=-1.0), **STEP},
-        "stage b: `model.optimizer`: Invalid learning rate: -1.0",
+        "`stages.b.optimizer`: Invalid learning rate: -1.0",
     ),
-    "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "stage b: `model.lr_scheduler`: expected a schedule .*, got 3"),
+    "schedule": ({"lr_scheduler": lambda _: 3, **STEP}, "`stages.b.lr_scheduler`: expected a schedule .*, got 3"),
     "schedule without end": (
         {"lr_scheduler": WarmupSchedule(), "until": ENDLESS},
-        "stage b: `model.lr_scheduler`: expected a known length, got a schedule as long as the stage, which only",
+        "`stages.b.lr_scheduler`: expected a known length, got a schedule as long as the stage, which only",
     ),
 }
 
@@ -89,12 +93,35 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_later_stage_that_cannot_run_is_refused_before_the_first(name: str):
     settings, message = REFUSED[name]
     schedule = StageSchedule({"a": Stage(max_steps=1), "b": Stage(**settings)})
-    module = make_module(SFTLoss(), evaluation=Evaluation(num_samples=2, max_new_tokens=4, reward="score"))
+    module = make_module(SFTLoss(), evaluation=TWO)
     with pytest.raises((ValueError, TypeError), match=f"^{message}") as raised:
         fit(module, Rows(val_rows=ROWS), callbacks=[schedule], max_epochs=-1)
     assert "\n" not in str(raised.value)
     assert not module.sampler.made
     assert hasattr(module, "policy") == ("optimizer" in name or "schedule" in name)
+
+
+def test_an_error_names_the_setting_that_a_stage_has_its_optimizer_from():
+    own = {"optimizer": adam(), "lr_scheduler": WarmupSchedule("constant")}
+    stages = {"a": Stage(**STEP), "b-1": Stage(**own, **STEP), "c": Stage(**STEP)}
+    module = make_module(SFTLoss(), lr_scheduler=WarmupSchedule())
+    choices = Plan(stages, module).choices(Trainer(logger=False), lambda name: Progress(name))
+    model = "model.lr_scheduler"
+    assert [(one.optimizer_field, one.schedule_field) for one in choices.values()] == [
+        ("model.optimizer", model),
+        ("stages.b-1.optimizer", "stages.b-1.lr_scheduler"),
+        ("stages.b-1.optimizer", model),
+    ]
+    own = {"optimizer": lambda weights: SGD(weights, lr=-1.0)}
+    with pytest.raises(ValueError, match=r"^`stages\.b-1\.optimizer`: Invalid learning rate: -1.0$"):
+        fit(make_module(SFTLoss()), callbacks=[StageSchedule({"a": Stage(**STEP), "b-1": Stage(**own, **STEP)})])
+
+
+def test_an_error_of_the_modules_schedule_in_a_stage_names_the_modules():
+    module = make_module(SFTLoss(), lr_scheduler=WarmupSchedule(), evaluation=TWO)
+    stages = {"a": Stage(**STEP), "b": Stage(until=ENDLESS)}
+    with pytest.raises(ValueError, match=r"^stage b: `model\.lr_scheduler`: expected a known length, got"):
+        fit(module, Rows(val_rows=ROWS), callbacks=[StageSchedule(stages)], max_epochs=-1)
 
 
 def test_a_figure_of_a_stage_without_any_validation_is_refused():
