@@ -28,6 +28,15 @@ class StopRequest(StopPoints):
     A second signal of either kind always ends the process at once. Python runs no handler while it executes C code, so
     the first signal restores the default effect of both. If the handler could not run at all, a thread ends the
     process, for example in a collective that other ranks never join.
+
+    Example:
+        >>> request = StopRequest()
+        >>> request.begin_evaluation(shared_batches=2)
+        >>> request.next_batch()
+        >>> request.signal = signal.SIGTERM  # as the handler does
+        >>> request.next_batch()
+        Traceback (most recent call last):
+        lightning_gft.waiting.RunStoppedError: 143
     """
 
     def __init__(self) -> None:
@@ -36,7 +45,9 @@ class StopRequest(StopPoints):
         self._work: str | None = None  # to be finished before the stop; None stops at once
         self._active = False
         self._agrees_later = False  # whether all ranks are on their way to a point where they agree about it
-        self._shared_batches = math.inf  # that are still to come on every rank; the current one counts from 0
+        # Batches of the evaluation that all ranks still have after the current one; negative in a batch that only some
+        # have, infinite in training.
+        self._shared_batches = math.inf
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -88,7 +99,11 @@ class StopRequest(StopPoints):
         self._shared_batches = shared_batches
 
     def next_batch(self) -> None:
-        """Raise on all ranks if one of them was asked to stop; every rank calls this before each of its batches."""
+        """Raise on all ranks if one of them was asked to stop; every rank calls this before each of its batches.
+
+        Raises:
+            RunStoppedError: If the run is to end before this batch.
+        """
         self._shared_batches -= 1
         if self._is_shared or self.signal is not None:
             self._agree(self.signal is not None)
@@ -97,6 +112,9 @@ class StopRequest(StopPoints):
         """Raise on all ranks if one of them has left a batch that others do not have; all ranks call this together.
 
         A request in the last batch of a rank does not count: the evaluation is complete.
+
+        Raises:
+            RunStoppedError: If the run is to end without the figures of this evaluation.
         """
         self._agree(False)
         self._shared_batches = math.inf
