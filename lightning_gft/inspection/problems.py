@@ -53,10 +53,11 @@ class Problems:
         of.add(where)
         of_any_row, rows = _ROW.sub("row", rest), _ROW.findall(rest)
         problem = _Problem(line)
-        if len(rows) == 1:  # a message about several rows would be merged with one about others of them
-            if (same := self._of_any_row.setdefault(of_any_row, problem)) is not problem:
-                same.others.setdefault(where, []).append(rows[0])
-                return
+        # A message about several rows would be merged with those that share only the first of them.
+        same = self._of_any_row.setdefault(of_any_row, problem) if len(rows) == 1 else problem
+        if same is not problem:
+            same.others.setdefault(where, []).append(rows[0])
+            return
         kind = _ROW.sub("row", line).split(" got ")[0][:80]
         if kind not in self._kinds and len(self._kinds) >= _LISTED // _OF_A_KIND:
             kind = "others"
