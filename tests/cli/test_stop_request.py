@@ -14,7 +14,8 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.optim import AdamW
 
-from lightning_gft import Evaluation, GFTLitModule, RewardAdvantage
+from lightning_gft import Evaluation, GFTLitModule, GFTLoss, RewardAdvantage, SFTLoss
+from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.cli import processes
 from lightning_gft.cli.stop_callbacks import KeepAtStop, StopBetweenSteps
 from lightning_gft.cli.stopping import StopRequest
@@ -98,6 +99,22 @@ def test_training(number: int, hook: str, call: int, step: int, whole: tuple[Any
     assert stopped.rows + rest.rows == logged  # none is lost, none is there twice
     torch.testing.assert_close(weights(resumed), expected, rtol=0, atol=0)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_later_stage_whose_schedule_ends_before_its_checkpoint_is_kept(tmp_path: Path):
+    def schedule() -> StageSchedule:
+        stages = {"sft": Stage(SFTLoss(), max_steps=1), "gft": Stage(GFTLoss(), max_steps=2)}
+        return StageSchedule(stages, save=False)
+
+    request, settings = StopRequest(), {"max_epochs": -1, "max_steps": -1}
+    callbacks = [StopBetweenSteps(request), SignalIn("on_train_batch_end", 2), schedule(), KeepAtStop()]
+    with pytest.raises(SystemExit), request.listening():
+        run(tmp_path / "stopped", *callbacks, **settings)
+    (path,) = tmp_path.glob("stopped/checkpoints/stopped-step=2.ckpt")
+    resumed, rest = run(tmp_path / "resumed", schedule(), ckpt_path=str(path), **settings)
+    trained, logged = run(tmp_path / "whole", schedule(), **settings)
+    assert rest.rows == [(step, row) for step, row in logged.rows if step > 2]
+    torch.testing.assert_close(weights(resumed), weights(trained), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
