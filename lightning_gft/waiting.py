@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 
 class RunStoppedError(SystemExit):
-    """A request to stop ends the run where all ranks agree about it, perhaps within a draw, which is then lost."""
+    """The run ends on request, on all ranks; a draw that is not complete is lost."""
 
 
 class StopPoints:
@@ -128,6 +128,9 @@ def abandonable() -> AbstractContextManager[None]:
     it, no collective may come before :func:`all_drawn`: a rank that ends its draw early goes there directly, or to the
     end of the evaluation. Such contexts follow each other; they do not nest.
 
+    Raises:
+        RunStoppedError: At the end of the context, if any rank has abandoned its draws.
+
     Example:
         >>> with abandonable():
         ...     check_stop()
@@ -138,6 +141,9 @@ def abandonable() -> AbstractContextManager[None]:
 
 def all_drawn() -> None:
     """Raise if any rank has abandoned its draws; all ranks call this together, once in :func:`abandonable`.
+
+    Raises:
+        RunStoppedError: If any rank has.
 
     Example:
         >>> all_drawn()  # outside of such a context, it does nothing

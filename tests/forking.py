@@ -29,11 +29,13 @@ class Command:
 
     Args:
         args: Those after the program's name.
-        stderr: File for what it writes there.
+        stdout: File for what it writes to standard output, or a terminal.
+        stderr: The same for standard error.
     """
 
-    def __init__(self, *args: str, stderr: Path | None = None) -> None:
-        self.process = forking().Process(target=run_command, args=(args, dict(os.environ), stderr))
+    def __init__(self, *args: str, stdout: Path | None = None, stderr: Path | None = None) -> None:
+        outputs = {1: stdout, 2: stderr}
+        self.process = forking().Process(target=run_command, args=(args, dict(os.environ), outputs))
         self.process.start()
 
     def poll(self) -> int | None:
@@ -53,13 +55,14 @@ class Command:
         return status
 
 
-def run_command(args: tuple[str, ...], environment: Mapping[str, str], stderr: Path | None) -> None:
+def run_command(args: tuple[str, ...], environment: Mapping[str, str], outputs: Mapping[int, Path | None]) -> None:
     """Be a process of the command line."""
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = ["lightning-gft", *args]
-    if stderr is not None:
-        with stderr.open("w") as file:
-            os.dup2(file.fileno(), 2)
+    for number, path in outputs.items():
+        if path is not None:
+            with path.open("w") as file:
+                os.dup2(file.fileno(), number)
     main()

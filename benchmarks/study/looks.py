@@ -53,7 +53,7 @@ WELL_KNOWN = {
         Look("GFT, unrectified", "#009E73", "<"),
     )
 }
-"""By label."""
+"""Looks of methods that have the same one in all pictures, by label."""
 
 SPARE_COLOURS = ("#999933", "#882255", "#44AA99", "#CC6677", "#AA4499", "#DDCC77", "#117733")
 """Paul Tol's muted scheme, as far as no well-known method has a colour of it."""
@@ -71,7 +71,7 @@ CAMPS = {
     **dict.fromkeys(("SFT", "DFT", "RFT", "InfoSFT", "EAFT", "PSFT"), IMITATION),
     **dict.fromkeys(("GFT", "GRPO", "LUFFY", "CHORD", "HPT"), GROUPS),
 }
-"""By the first word of a label."""
+"""Looks of methods that are not named in a picture, by the first word of their label."""
 
 
 def looks_of(plan: Plan) -> dict[str, Look]:

@@ -14,7 +14,7 @@ from benchmarks.study.looks import Look
 from benchmarks.study.statistics import Estimate
 
 LEAST_SPAN = 0.3
-"""Of a panel of shares: on a closer scale the differences of single prompts would fill it."""
+"""Smallest range of a panel of shares: on a closer scale the differences of single prompts would fill it."""
 
 FEW = 5
 """With at most so many validations a line has markers at them: between two nothing was measured."""

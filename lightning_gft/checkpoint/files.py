@@ -22,12 +22,13 @@ from lightning_gft.errors import GFTValueError
 _REMEDY = "give a .ckpt file or folder that was written while training"
 
 
-def check_checkpoint(path: Path, *, resumes: bool = False) -> None:
+def check_checkpoint(path: Path, *, resumes: bool = False, hint: str = "") -> None:
     """Check that a file or folder is an undamaged checkpoint of this package, before any model is loaded.
 
     Args:
         path: Checkpoint file, or folder of shards.
         resumes: Whether a run is to be resumed from it, which needs more than weights.
+        hint: What to do instead if it does not exist.
 
     Raises:
         FileNotFoundError: If it does not exist.
@@ -35,7 +36,7 @@ def check_checkpoint(path: Path, *, resumes: bool = False) -> None:
     """
     where = with_value("ckpt_path", str(path))
     if not path.exists():
-        raise FileNotFoundError(f"{where}: expected a checkpoint that exists, got none; {_REMEDY}")
+        raise FileNotFoundError(f"{where}: expected a checkpoint that exists, got none; {hint or _REMEDY}")
     if path.is_dir() and not is_sharded(path):
         raise GFTValueError(f"{where}: expected a checkpoint, got a folder that holds no shards of one; {_REMEDY}")
     notes = read_notes(path)

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_gft.checkpoint import check_checkpoint, read_notes
-from lightning_gft.checks import closest_name, did_you_mean
+from lightning_gft.checks import closest_name
 from lightning_gft.errors import GFTValueError
 
 _NAMES = ("last", "best", "hpc")
@@ -38,13 +38,8 @@ def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -
         rank_zero_info(f"ckpt_path={choice} is {path}")
     else:
         path = Path(choice)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"`ckpt_path`: expected {_CHOICES}, got {choice!r}, which does not exist"
-                f"{did_you_mean(choice, _NAMES) or _there(path, trainer)}"
-            )
     if choice not in ("last", "hpc"):  # these have been checked already
-        check_checkpoint(path, resumes=resumes)
+        check_checkpoint(path, resumes=resumes, hint="" if path.exists() else _there(path, trainer))
     return str(path)
 
 
@@ -67,14 +62,17 @@ def _newest(choice: str, trainer: Mapping[str, Any], resumes: bool) -> Path:
 
 
 def _there(missing: Path, trainer: Mapping[str, Any]) -> str:
-    """Return the end of an error about a missing checkpoint: the one that was probably meant, or the newest of runs."""
+    """Return the remedy for a missing checkpoint: the one that was probably meant, or the newest of runs."""
+    if name := closest_name(str(missing), _NAMES):
+        return f"did you mean {name}?"
     runs = {path for folder, below in _searched(trainer) for path in folder.glob(below + "*.ckpt")}
     found = sorted({*runs, *missing.parent.glob("*.ckpt")}, key=_age)
     by_name = {path.name: path for path in found}
     if closest := closest_name(missing.name, by_name):
-        return f"; did you mean {by_name[closest]}?"
+        return f"did you mean {by_name[closest]}?"
     newest = ", ".join(map(str, found[-_MOST_LISTED:]))
-    return f"; the newest of {len(found)} here are {newest}" if found else f"; {_NONE}"
+    here = f"the newest of {len(found)} here are {newest}" if found else _NONE
+    return f"give {_CHOICES}; {here}"
 
 
 def _age(path: Path) -> float:

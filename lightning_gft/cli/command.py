@@ -32,7 +32,8 @@ from lightning_gft.cli.outputs import KeepConfig, default_loggers, missing_folde
 from lightning_gft.cli.parsing import Parser, load_value
 from lightning_gft.cli.places import check_places
 from lightning_gft.cli.progress import ProgressLines
-from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
+from lightning_gft.cli.stop_callbacks import KeepAtStop, StopBetweenSteps
+from lightning_gft.cli.stopping import StopRequest
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
 from lightning_gft.cli.writable import check_writable
@@ -125,9 +126,10 @@ class GFTCLI(LightningCLI):
             callbacks.append(writer := GroupWriter(str(Path(root) / "groups")))
             self._components.add_own(writer, "path", "trainer.default_root_dir")
         callbacks += default_callbacks(self.config["subcommand"], config, callbacks)
+        callbacks.sort(key=lambda callback: isinstance(callback, GroupWriter))  # its last line goes below the bar
+        callbacks = [StopBetweenSteps(self.stop_request), *callbacks, KeepAtStop()]
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(AtomicCheckpointIO())
-        callbacks.insert(0, StopBetweenSteps(self.stop_request))
         if self.config["subcommand"] in _WITHOUT_WEIGHTS:
             kwargs |= _ON_ANY_MACHINE
         with naming_options("trainer", config.as_dict()):

@@ -8,11 +8,13 @@ from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_gft.checks import cut
 from lightning_gft.cli.documents import CONFIG, typed
 from lightning_gft.cli.given import flattened
 from lightning_gft.cli.shipped import is_overlay, shipped
 
 _MOST_NAMED = 12
+_MOST_SHOWN = 60
 
 
 def warn_of_order(files: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
@@ -34,7 +36,7 @@ def warn_of_order(files: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
             if complete := [file for file in before if _is_complete(file)]:
                 rank_zero_warn(f"`--config`: expected one complete configuration, got {complete[0]} and {name}")
                 return
-            lost = [f"`{path}` ({earlier[path][0]} by {own[path]})" for path in replaced]
+            lost = [f"`{path}` ({_brief(earlier[path][0])} by {_brief(own[path])})" for path in replaced]
             rank_zero_warn(
                 f"--config={name}: expected a complete configuration first, got it after {' and '.join(before)}, of "
                 f"which it replaces {_listed(lost)}; give it before the files that are to change it"
@@ -62,10 +64,10 @@ def warn_of_early_settings(args: Iterable[str], files: Iterable[tuple[str, Mappi
         replacing = flattened(contents.get(value, {}))
         lost = [path for path in early if str(replacing.get(path, early[path])) != early[path]]
         if lost:
-            both = [f"--{path}={early[path]} by {replacing[path]}" for path in lost]
+            both = [f"--{path}={_brief(early[path])} by {_brief(replacing[path])}" for path in lost]
             rank_zero_warn(
-                f"--config={value}: expected single settings after the files, got it after them, of which it replaces "
-                f"{_listed(both)}; give them last"
+                f"--config={value}: expected a file before single settings, got it after those that it replaces: "
+                f"{_listed(both)}; give single settings last"
             )
             return
 
@@ -88,6 +90,11 @@ def _is_set(value: Mapping[str, Any]) -> bool:
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _brief(value: object) -> str:
+    """Return a value on one line; a template may be a page."""
+    return cut(" ".join(str(value).split()), _MOST_SHOWN)
 
 
 def _is_complete(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Stops a run on Ctrl-C or SIGTERM, between two steps or while it samples, with a checkpoint."""
+"""A request by Ctrl-C or SIGTERM to stop a run, between two steps or while it samples."""
 
 from __future__ import annotations
 
@@ -7,26 +7,19 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
-import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from typing_extensions import override
 
-from lightning_gft.callbacks.stopped import keep_stopped
 from lightning_gft.distributed import has_several_ranks, on_any_rank
-from lightning_gft.training import abandon_draw
 from lightning_gft.waiting import RunStoppedError, StopPoints, stopping_at
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GRACE = 30.0
 """Seconds that a rank waits for its work to end on all ranks, before it gives up."""
-_EVALUATIONS = {TrainerFn.VALIDATING: "validation", TrainerFn.TESTING: "test"}
 
 
 class StopRequest(StopPoints):
@@ -35,6 +28,15 @@ class StopRequest(StopPoints):
     A second signal of either kind always ends the process at once. Python runs no handler while it executes C code, so
     the first signal restores the default effect of both. If the handler could not run at all, a thread ends the
     process, for example in a collective that other ranks never join.
+
+    Example:
+        >>> request = StopRequest()
+        >>> request.begin_evaluation(shared_batches=2)
+        >>> request.next_batch()
+        >>> request.signal = signal.SIGTERM  # as the handler does
+        >>> request.next_batch()
+        Traceback (most recent call last):
+        lightning_gft.waiting.RunStoppedError: 143
     """
 
     def __init__(self) -> None:
@@ -43,7 +45,9 @@ class StopRequest(StopPoints):
         self._work: str | None = None  # to be finished before the stop; None stops at once
         self._active = False
         self._agrees_later = False  # whether all ranks are on their way to a point where they agree about it
-        self._shared_batches = math.inf  # that are still to come on every rank; the current one counts from 0
+        # Batches of the evaluation that all ranks still have after the current one; negative in a batch that only some
+        # have, infinite in training.
+        self._shared_batches = math.inf
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -95,7 +99,11 @@ class StopRequest(StopPoints):
         self._shared_batches = shared_batches
 
     def next_batch(self) -> None:
-        """Raise on all ranks if one of them was asked to stop; every rank calls this before each of its batches."""
+        """Raise on all ranks if one of them was asked to stop; every rank calls this before each of its batches.
+
+        Raises:
+            RunStoppedError: If the run is to end before this batch.
+        """
         self._shared_batches -= 1
         if self._is_shared or self.signal is not None:
             self._agree(self.signal is not None)
@@ -104,6 +112,9 @@ class StopRequest(StopPoints):
         """Raise on all ranks if one of them has left a batch that others do not have; all ranks call this together.
 
         A request in the last batch of a rank does not count: the evaluation is complete.
+
+        Raises:
+            RunStoppedError: If the run is to end without the figures of this evaluation.
         """
         self._agree(False)
         self._shared_batches = math.inf
@@ -194,82 +205,3 @@ class StopRequest(StopPoints):
             if len(numbers) > 1 and self._active:
                 os._exit(128 + numbers[-1])
         os.close(received)
-
-
-class StopBetweenSteps(Callback):
-    """Ends a run on request, on all ranks together, with exit status 128 plus the signal's number.
-
-    Training ends after its step, once the step's figures are logged, and writes a checkpoint if the run keeps any. A
-    step that still samples or waits for a server is abandoned on all ranks, and the checkpoint is that of the step
-    before. A validation within the step is not finished; a resumed run repeats it. Other subcommands end after their
-    batch, or within its draw; `predict` has written the groups of earlier batches.
-
-    This is to be the first callback: no collective of another may come before the end of an evaluation here, where a
-    rank that has left its batches goes directly.
-    """
-
-    def __init__(self, request: StopRequest) -> None:
-        self.request = request
-
-    @override
-    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.request.listen()
-
-    @override
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.request.finish("step")
-
-    @override
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        # Not at the end of a batch: its figures are logged, or its groups written, later.
-        if not trainer.sanity_checking:
-            self.request.next_batch()
-
-    on_validation_batch_start = on_test_batch_start = on_predict_batch_start = on_train_batch_start
-
-    @override
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
-        if trainer.state.fn == TrainerFn.FITTING:
-            self.request.next_batch()
-        self._begin(trainer, pl_module, trainer.num_val_batches)
-
-    @override
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin(trainer, pl_module, trainer.num_test_batches)
-
-    @override
-    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin(trainer, pl_module, trainer.num_predict_batches)
-
-    @override
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.sanity_checking:
-            self.request.end_evaluation()
-
-    on_test_epoch_end = on_predict_epoch_end = on_validation_epoch_end
-
-    @override
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, RunStoppedError):
-            return
-        if (evaluator := getattr(pl_module, "evaluator", None)) is not None:
-            evaluator.leave()  # weights that an evaluation has gathered
-        if trainer.state.fn == TrainerFn.FITTING:
-            abandon_draw(pl_module)  # the checkpoint would wait for it, and the request ends that wait
-            keep_stopped(trainer)
-        elif trainer.state.fn in _EVALUATIONS:
-            what = _EVALUATIONS[trainer.state.fn]
-            rank_zero_info(f"Stopped; the {what} is incomplete and has no figures; the same command repeats it")
-
-    @override
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.request.release()
-
-    def _begin(self, trainer: Trainer, module: LightningModule, num_batches: Sequence[float]) -> None:
-        if trainer.state.fn != TrainerFn.FITTING:
-            self.request.finish("batch")
-        own = torch.tensor(float(sum(num_batches)), device=module.device)
-        shared = float(trainer.strategy.reduce(own, reduce_op="min"))
-        self.request.begin_evaluation(shared if math.isfinite(shared) else 0)  # streams may end at any batch

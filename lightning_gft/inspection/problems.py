@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from lightning_gft.errors import GFTError, with_setting
 
@@ -35,14 +35,12 @@ class Problems:
     """
 
     def __init__(self) -> None:
-        self._kinds: Counter[str] = Counter()
-        self._lines: dict[str, list[tuple[str, str]]] = {}  # the line of each kind's first errors, and without its row
-        self._others: dict[str, dict[str, list[str]]] = {}  # further rows of an error, by data set
-        self._last: dict[str, str] = {}
+        self._kinds: dict[str, list[_Problem]] = {}
+        self._of_any_row: dict[str, _Problem] = {}  # those of one row, by their message without it
         self._known: dict[str, set[str]] = {}  # messages, with the names of their data sets
 
     def __len__(self) -> int:
-        return self._kinds.total() + sum(len(rows) for sets in self._others.values() for rows in sets.values())
+        return _rows(problem for problems in self._kinds.values() for problem in problems)
 
     def add(self, error: BaseException) -> None:
         """Add an error, unless the same error is known, with or without the name of its data set."""
@@ -53,20 +51,17 @@ class Problems:
         if of and (where in of or "" in of or not where):
             return
         of.add(where)
-        of_any_row, row = _ROW.sub("row", rest), _ROW.search(rest)
-        if row and of_any_row in self._others:
-            self._others[of_any_row].setdefault(where, []).append(row[1])
+        of_any_row, rows = _ROW.sub("row", rest), _ROW.findall(rest)
+        problem = _Problem(line)
+        # A message about several rows would be merged with those that share only the first of them.
+        same = self._of_any_row.setdefault(of_any_row, problem) if len(rows) == 1 else problem
+        if same is not problem:
+            same.others.setdefault(where, []).append(rows[0])
             return
-        self._others[of_any_row] = {}
         kind = _ROW.sub("row", line).split(" got ")[0][:80]
-        if kind not in self._kinds and len(self._kinds) == _LISTED // _OF_A_KIND:
+        if kind not in self._kinds and len(self._kinds) >= _LISTED // _OF_A_KIND:
             kind = "others"
-        self._kinds[kind] += 1
-        here = self._lines.setdefault(kind, [])
-        if len(here) < _OF_A_KIND:
-            here.append((line, of_any_row))
-        else:
-            self._last[kind] = line
+        self._kinds.setdefault(kind, []).append(problem)
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -79,11 +74,30 @@ class Problems:
     def lines(self) -> list[str]:
         """Return one line for each error, and a summary line for a kind with many errors."""
         lines: list[str] = []
-        for kind, here in self._lines.items():
-            lines += [f"{line}{_same_in(self._others[text])}" for line, text in here]
-            if kind in self._last:
-                lines.append(f"... and {self._kinds[kind] - len(here)} more like it: {self._last[kind]}")
+        for problems in self._kinds.values():
+            listed, further = problems[:_OF_A_KIND], problems[_OF_A_KIND:]
+            lines += [f"{problem.line}{_same_in(problem.others)}" for problem in listed]
+            if further:
+                lines.append(f"... and {_rows(further)} more like it: {further[-1].line}")
         return lines
+
+
+@dataclass(slots=True)
+class _Problem:
+    """An error.
+
+    Attributes:
+        line: Its message.
+        others: Further rows that have it, by data set.
+    """
+
+    line: str
+    others: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _rows(problems: Iterable[_Problem]) -> int:
+    """Return how often errors occur: once, and in each further row."""
+    return sum(1 + sum(map(len, problem.others.values())) for problem in problems)
 
 
 def _same_in(rows: Mapping[str, Sequence[str]]) -> str:

@@ -60,7 +60,9 @@ class RatioLoss(GroupLoss):
     @override
     def takes_part(self, groups: GroupBatch) -> Tensor:
         taken = super().takes_part(groups)
-        return taken & groups.finished if self.mask_truncated_completions else taken
+        if not self.mask_truncated_completions:
+            return taken
+        return taken & ((groups.source != Source.SELF) | groups.finished)
 
     @override
     def can_skip(self, groups: GroupBatch) -> Tensor:

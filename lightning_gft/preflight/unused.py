@@ -27,12 +27,12 @@ def warn_of_unused_sources(data: PromptDataModule, stages: Stages) -> None:
             wanted = " and ".join(role.name.lower() for role in sorted(loss.trains_on()))
             kind = "own samples" if source.source == Source.SELF else f"{source.source.name.lower()} responses"
             length = source.longest_response()
-            tokens = f" with up to {length} tokens each" if length else ""
+            tokens = f", up to {length} tokens each" if length else ""
             rank_zero_warn(
                 f"{setting}: expected {wanted} responses, the only ones that {type(loss).__name__} trains on, got "
-                f"{source.num_responses} {kind} for each prompt; a step of each rank draws and scores "
-                f"{source.most_given() * data.batch_size} of them{tokens}, and the policy does not learn from any: "
-                "leave the source out, or choose a loss that trains on it"
+                f"{source.num_responses} {kind} per prompt, from which it learns nothing: up to "
+                f"{source.most_given() * data.batch_size} drawn and scored per step and rank{tokens}; leave the source "
+                "out, or choose a loss that trains on it"
             )
 
 

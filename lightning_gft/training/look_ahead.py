@@ -32,7 +32,7 @@ def drawing(module: Any) -> Iterator[None]:
     """Context in which a module draws for a batch and ahead, until a request to stop ends the draws.
 
     Ranks gather weights together, once: the number of draws may differ between them. A prediction has gathered them
-    for all of its batches, since their number may differ too.
+    for all of its batches, since ranks may have different numbers of batches.
 
     Args:
         module: The :class:`~lightning_gft.GFTLitModule` that draws.

@@ -167,14 +167,14 @@ def test_a_foreign_note_is_refused(note: object, run: Path, tmp_path: Path):
         ("lastt", "did you mean last?"),
         ("bset", "did you mean best?"),
         ("hpc_ckpt_2.ckpt", "did you mean {run}/hpc_ckpt_1.ckpt?"),
-        ("nothing", "the newest of 3 here are "),
+        ("nothing", "give a checkpoint's file or folder, `last`, `best` or `hpc`; the newest of 3 here are "),
     ],
 )
-def test_a_misspelt_checkpoint_is_told_with_what_there_is(choice: str, remedy: str, run: Path):
+def test_an_error_about_a_missing_checkpoint_lists_what_there_is(choice: str, remedy: str, run: Path):
     with pytest.raises(FileNotFoundError) as caught:
         find_checkpoint(choice, settings(run), resumes=True)
-    expected = f"`ckpt_path`: expected a checkpoint's file or folder, `last`, `best` or `hpc`, got {choice!r}, which "
-    assert str(caught.value).startswith(f"{expected}does not exist; {remedy.format(run=run)}")
+    expected = f"`ckpt_path` ({choice!r}): expected a checkpoint that exists, got none; "
+    assert str(caught.value).startswith(f"{expected}{remedy.format(run=run)}")
 
 
 def write_text(path: Path) -> None:

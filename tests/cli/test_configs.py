@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from lightning_gft.cli import main
+from lightning_gft.cli.documents import read_files
+from lightning_gft.cli.layers import warn_of_early_settings
 from tests.cli.command import GFT, ROOT, SFT, base_of, printed_config, refused
 
 CONFIGS = sorted(path for path in ROOT.glob("configs/**/*.yaml") if path.parent.name != "overlays")
@@ -229,10 +231,21 @@ def test_a_setting_that_a_later_file_replaces_is_warned_of(setting: str, capsys,
     printed_config(capsys, setting, "--seed_everything", "0", f"--config={GFT}")
     (warning,) = [str(warned.message) for warned in recwarn if "single settings" in str(warned.message)]
     assert re.fullmatch(
-        rf"--config={GFT}: expected single settings after the files, got it after them, of which it replaces "
-        r"--model.optimizer.lr=0.5 by [\d.e-]+; give them last",
+        rf"--config={GFT}: expected a file before single settings, got it after those that it replaces: "
+        r"--model.optimizer.lr=0.5 by [\d.e-]+; give single settings last",
         warning,
     )
+
+
+def test_a_long_value_that_is_replaced_is_cut_to_one_line(capsys, recwarn, tmp_path):
+    first, last = tmp_path / "first.yaml", tmp_path / "last.yaml"
+    template = "a line\n" * 100
+    first.write_text(yaml.dump({"data": {"prompt_template": template}}))
+    last.write_text(yaml.dump({"data": {"prompt_template": template + "{prompt}"}}))
+    warn_of_early_settings([f"--data.prompt_template={template}", f"--config={last}"], read_files([f"--config={last}"]))
+    (warning,) = [str(warned.message) for warned in recwarn]
+    assert "\n" not in warning
+    assert len(warning) < 400 + len(str(last))
 
 
 @pytest.mark.parametrize(

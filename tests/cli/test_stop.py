@@ -12,6 +12,7 @@ from lightning_gft.stored import StoredGroups
 from tests.cli.command import GFT, wait_until
 from tests.cli.test_kill import start
 from tests.forking import Command
+from tests.terminal import Terminal
 
 CLOSED = """
 import os
@@ -56,17 +57,25 @@ class Note(Callback):
 """
 
 
-def test_a_stopped_prediction_keeps_what_it_has_sampled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_stopped_prediction_keeps_what_it_has_sampled_and_says_last_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     note = tmp_path / "sampled"
     (tmp_path / "noted.py").write_text(NOTED)
     monkeypatch.setenv("NOTE", str(note))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal, groups = Terminal(), tmp_path / "groups"
     process = Command(
         *("predict", "--config", GFT, "--data.eval_batch_size=1", "--data.num_train=512"),
-        *("--trainer.callbacks=noted.Note", "--trainer.enable_progress_bar=false"),
-        f"--trainer.default_root_dir={tmp_path}",
+        *("--trainer.callbacks=lightning_gft.callbacks.GroupWriter", f"--trainer.callbacks.path={groups}"),
+        *("--trainer.callbacks+=noted.Note", f"--trainer.default_root_dir={tmp_path}"),
+        stdout=terminal.path,
+        stderr=terminal.path,
     )
     wait_until(note.exists, process)
     process.send_signal(signal.SIGTERM)
     assert process.wait() == 128 + signal.SIGTERM
-    assert 0 < len(StoredGroups(tmp_path / "groups")) < 512
+    assert 0 < len(StoredGroups(groups)) < 512
+    assert terminal.lines()[-1] == f"The groups sampled so far are in {groups}; the same command resumes there"

@@ -14,9 +14,11 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.optim import AdamW
 
-from lightning_gft import Evaluation, GFTLitModule, RewardAdvantage
+from lightning_gft import Evaluation, GFTLitModule, GFTLoss, RewardAdvantage, SFTLoss
+from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.cli import processes
-from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
+from lightning_gft.cli.stop_callbacks import KeepAtStop, StopBetweenSteps
+from lightning_gft.cli.stopping import StopRequest
 from tests.module.runs import ROWS, Rows, fit, make_module, make_trainer, weights
 from tests.module.test_resuming import Recorder
 from tests.sources.endpoint.cases import source_of
@@ -80,7 +82,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Ten
 def test_training(number: int, hook: str, call: int, step: int, whole: tuple[Any, Any], tmp_path: Path):
     request = StopRequest()
     stopped = Recorder()
-    callbacks = [SignalIn(hook, call, number), StopBetweenSteps(request), ModelCheckpoint(tmp_path, every_n_epochs=9)]
+    callbacks = [
+        SignalIn(hook, call, number),
+        StopBetweenSteps(request),
+        KeepAtStop(),
+        ModelCheckpoint(tmp_path, every_n_epochs=9),
+    ]
     settings = {"val_check_interval": 2, "log_every_n_steps": 1, "enable_checkpointing": True, "logger": stopped}
     with pytest.raises(SystemExit) as end, request.listening():
         fit(module(), data(), callbacks=callbacks, default_root_dir=tmp_path, **settings)
@@ -92,6 +99,23 @@ def test_training(number: int, hook: str, call: int, step: int, whole: tuple[Any
     assert stopped.rows + rest.rows == logged  # none is lost, none is there twice
     torch.testing.assert_close(weights(resumed), expected, rtol=0, atol=0)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_later_stage_whose_schedule_ends_before_its_checkpoint_is_kept(tmp_path: Path):
+    def schedule() -> StageSchedule:
+        stages = {"sft": Stage(SFTLoss(), max_steps=1), "gft": Stage(GFTLoss(), max_steps=2)}
+        return StageSchedule(stages, save=False)
+
+    request, settings = StopRequest(), {"max_epochs": -1, "max_steps": -1}
+    callbacks = [StopBetweenSteps(request), SignalIn("on_train_batch_end", 2), schedule(), KeepAtStop()]
+    with pytest.raises(SystemExit), request.listening():
+        run(tmp_path / "stopped", *callbacks, **settings)
+    (path,) = tmp_path.glob("stopped/checkpoints/stopped-step=2.ckpt")
+    resumed, rest = run(tmp_path / "resumed", schedule(), ckpt_path=str(path), **settings)
+    trained, logged = run(tmp_path / "whole", schedule(), **settings)
+    assert rest.rows == logged.rows[-len(rest.rows) :]  # from the validation after step 2
+    assert [step for step, _ in rest.rows] == [2, 3]
+    torch.testing.assert_close(weights(resumed), weights(trained), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -130,7 +154,7 @@ def test_a_step_that_waits_for_a_server_is_given_up(number: int, tmp_path: Path)
         observer = threading.Thread(target=stop_at_third, daemon=True)
         observer.start()
         with pytest.raises(SystemExit) as end, request.listening():
-            train(tmp_path / "stopped", StopBetweenSteps(request))
+            train(tmp_path / "stopped", StopBetweenSteps(request), KeepAtStop())
         assert end.value.code == 128 + number
         mended.set()
         stuck.set()
@@ -145,7 +169,7 @@ def test_a_step_that_waits_for_a_server_is_given_up(number: int, tmp_path: Path)
 def test_all_else_ends_after_its_batch(stage: str, tmp_path: Path):
     hook = f"on_{'validation' if stage == 'validate' else stage}_batch_start"
     sent, request = SignalIn(hook, 2), StopRequest()
-    trainer = make_trainer(callbacks=[sent, StopBetweenSteps(request)])
+    trainer = make_trainer(callbacks=[sent, StopBetweenSteps(request), KeepAtStop()])
     rows = data()
     rows.load_rows = lambda split: {"": ROWS}  # type: ignore[method-assign]
     with pytest.raises(SystemExit) as end, request.listening():
@@ -158,7 +182,7 @@ def test_all_else_ends_after_its_batch(stage: str, tmp_path: Path):
 def test_before_there_is_anything_to_keep_it_ends_at_once(number: int, capfd: pytest.CaptureFixture[str]):
     request = StopRequest()
     with pytest.raises(SystemExit) as end, request.listening():
-        fit(module(), data(), callbacks=[SignalIn("setup", number=number), StopBetweenSteps(request)])
+        fit(module(), data(), callbacks=[SignalIn("setup", number=number), StopBetweenSteps(request), KeepAtStop()])
     assert end.value.code == 128 + number
     assert "Stopped\n" in capfd.readouterr().err
 

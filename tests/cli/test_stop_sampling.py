@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from torch.optim import AdamW
 
 from lightning_gft import Evaluation, GFTLitModule, GroupSampler, SelfSource, TeacherSource, TransformersEngine
 from lightning_gft.checkpoint import check_checkpoint
-from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
+from lightning_gft.cli.stop_callbacks import KeepAtStop, StopBetweenSteps
+from lightning_gft.cli.stopping import StopRequest
 from lightning_gft.lm.decoding.shareable import shares_prompts
 from tests.cli.command import GFT, wait_until
 from tests.conftest import quick
 from tests.forking import Command
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module, make_trainer, weights
 from tests.module.test_resuming import Recorder
+from tests.terminal import Terminal
 from tests.tiny import tiny_loader
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using ModelCheckpoint with manual", "ignore:Be aware that when using")
@@ -105,7 +108,7 @@ def test_a_draw_is_abandoned(where: str, tmp_path: Path, capfd: pytest.CaptureFi
     draw, step = STEPS[where]
     engine, request = StoppingEngine(draw), StopRequest()
     with request.listening():
-        before, status = run(tmp_path / "stopped", module(engine), StopBetweenSteps(request))
+        before, status = run(tmp_path / "stopped", module(engine), StopBetweenSteps(request), KeepAtStop())
     assert status == 128 + signal.SIGTERM
     assert engine.since == 0  # no token after the signal's own
     assert "Stopping as soon as this step can end; once more to stop at once" in capfd.readouterr().err
@@ -134,7 +137,7 @@ def test_a_later_round_of_dynamic_sampling_is_abandoned(tmp_path: Path):
 
     engine, request = StoppingEngine(draw=2), StopRequest()
     with pytest.raises(SystemExit), request.listening():
-        train("stopped", module(engine, num_groups=2), StopBetweenSteps(request))
+        train("stopped", module(engine, num_groups=2), StopBetweenSteps(request), KeepAtStop())
     assert engine.draws == 2
     (path,) = tmp_path.glob("stopped/checkpoints/stopped-step=0.ckpt")
     resumed, whole = module(num_groups=2), module(num_groups=2)
@@ -151,7 +154,7 @@ def test_a_callback_that_draws_after_a_step_is_not_interrupted(tmp_path: Path):
     drawn: list[Any] = []
     engine, request = StoppingEngine(draw=2, token=1), StopRequest()
     with request.listening():
-        _, status = run(tmp_path, module(engine), Draws(), StopBetweenSteps(request))
+        _, status = run(tmp_path, module(engine), Draws(), StopBetweenSteps(request), KeepAtStop())
     assert (len(drawn), status) == (1, 128 + signal.SIGTERM)
     assert [*tmp_path.glob("checkpoints/stopped-step=1.ckpt")]
 
@@ -159,7 +162,7 @@ def test_a_callback_that_draws_after_a_step_is_not_interrupted(tmp_path: Path):
 @pytest.mark.parametrize("stage", ["validate", "test", "predict"])
 def test_a_draw_of_another_subcommand_is_abandoned(stage: str, caplog: pytest.LogCaptureFixture):
     engine, request = StoppingEngine(draw=2), StopRequest()
-    trainer = make_trainer(callbacks=[StopBetweenSteps(request)])
+    trainer = make_trainer(callbacks=[StopBetweenSteps(request), KeepAtStop()])
     rows = Data()
     rows.load_rows = lambda split: {"": ROWS}  # type: ignore[method-assign]
     with pytest.raises(SystemExit) as end, request.listening():
@@ -181,21 +184,27 @@ class Noted(TransformersEngine):
 
 
 @pytest.mark.parametrize("asked", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_step_of_far_too_many_samples_ends_at_the_first_signal(
+def test_a_step_of_far_too_many_samples_ends_at_the_first_signal_and_says_last_how_to_resume(
     asked: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "noted.py").write_text(NOTED)
     monkeypatch.setenv("NOTE", str(tmp_path / "drawing"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    terminal = Terminal()
     process = Command(
         *("fit", "--config", GFT, "--trainer.enable_checkpointing=true", "--trainer.max_steps=3"),
         *("--model.sampler.sources.self.init_args.num_generations=100000", "--model.policy.rollout=noted.Noted"),
         f"--trainer.default_root_dir={tmp_path}",
-        stderr=tmp_path / "err",
+        stdout=terminal.path,
+        stderr=terminal.path,
     )
     wait_until((tmp_path / "drawing").exists, process)
     process.send_signal(asked)
     assert process.wait() == 128 + asked
     (path,) = tmp_path.glob("lightning_logs/version_0/checkpoints/stopped-step=0.ckpt")
     check_checkpoint(path)
-    assert f"Stopped; resume by --ckpt_path={path}" in (tmp_path / "err").read_text()
+    shown = terminal.lines()
+    assert any(re.match(r"Training +━+ +0/3", line) for line in shown)
+    assert shown[-1] == f"Stopped; resume by --ckpt_path={path}"  # below the bar, and in one piece

@@ -23,7 +23,8 @@ from lightning_gft import (
     SelfSource,
     TeacherSource,
 )
-from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
+from lightning_gft.cli.stop_callbacks import KeepAtStop, StopBetweenSteps
+from lightning_gft.cli.stopping import StopRequest
 from lightning_gft.rollout import RolloutEngine
 from lightning_gft.waiting import check_wait
 from tests.cli.test_stop_sampling import AllEqual, StoppingEngine
@@ -129,6 +130,7 @@ def train(rank: int, folder: str, setting: Setting, resume: str | None = None) -
     request = StopRequest()
     callbacks: list[Callback] = [
         StopBetweenSteps(request),
+        KeepAtStop(),
         ModelCheckpoint(Path(folder) / "kept", every_n_train_steps=100),
     ]
     if setting.while_scoring:

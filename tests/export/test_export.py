@@ -182,8 +182,8 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     assert f"{tmp_path / 'adapter'}: expected a new path or an empty folder" in shown
     assert "cut short" in refused(capsys, *export, f"--path={tmp_path / 'new'}", f"--ckpt_path={config}")
     shown = refused(capsys, *export, f"--path={tmp_path / 'new'}", "--ckpt_path=no.ckpt")
-    assert "`ckpt_path`: expected a checkpoint's file or folder" in shown
-    assert "got 'no.ckpt', which does not exist; did you mean" in shown or "; the newest of" in shown
+    assert "`ckpt_path` ('no.ckpt'): expected a checkpoint that exists, got none; " in shown
+    assert "did you mean" in shown or "; the newest of" in shown
 
 
 def test_command_line_exports_a_policy_that_nothing_has_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

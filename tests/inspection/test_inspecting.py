@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -195,6 +196,35 @@ def test_no_fault_is_told_twice_and_each_line_of_one_is_set_off():
         "no server",
         "give every row a reference. The first that fails: row 3",
     ]
+
+
+def test_errors_beyond_those_listed_are_counted_by_their_rows():
+    problems = Problems()
+    for message, row in product(range(12), range(3)):
+        problems.add(ValueError(f"row {row} (counting from 0): expected a text, got {message}"))
+    *listed, last = problems.lines()
+    assert [line.endswith("(the same in 2 other rows: 1, 2)") for line in listed] == [True] * 10
+    assert last == "... and 6 more like it: row 0 (counting from 0): expected a text, got 11"
+    assert len(problems) == 36
+
+
+def test_errors_that_name_two_rows_are_merged_if_both_are_the_same():
+    problems = Problems()
+    for second in (2, 3, 3):
+        problems.add(ValueError(f"row 1 (counting from 0) and row {second} (counting from 0): the same prompt"))
+    assert problems.lines() == [
+        "row 1 (counting from 0) and row 2 (counting from 0): the same prompt",
+        "row 1 (counting from 0) and row 3 (counting from 0): the same prompt",
+    ]
+    assert len(problems) == 2
+
+
+def test_only_so_many_kinds_of_errors_are_listed():
+    problems = Problems()
+    for kind in range(300):
+        problems.add(ValueError(f"kind {kind}"))
+    assert len(problems.lines()) == 20 + 10 + 1
+    assert problems.lines()[-1] == "... and 270 more like it: kind 299"
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,14 @@ def test_truncated_completions_are_left_out_as_if_they_were_not_there(kind: Any)
     assert not masked.trained(groups)[~groups.finished].any()
 
 
+def test_truncated_demonstrations_are_not_left_out():
+    groups = replace(batch(5)[0], finished=torch.zeros(len(batch(5)[0]), dtype=torch.bool))
+    masked = PSFTLoss()
+    masked.mask_truncated_completions = True  # as a subclass may set it
+    assert masked.takes_part(groups).equal(groups.source != Source.SELF)
+    assert not GRPOLoss(mask_truncated_completions=True).takes_part(groups).any()
+
+
 @every_case
 def test_nothing_is_kept_in_a_checkpoint(name: str):
     assert CASES[name].loss.state_dict() == {}

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from lightning.pytorch.callbacks import Callback
 
-from lightning_gft.cli.stopping import StopBetweenSteps, StopRequest
+from lightning_gft.cli.stop_callbacks import KeepAtStop, StopBetweenSteps
+from lightning_gft.cli.stopping import StopRequest
 from lightning_gft.errors import GFTRuntimeError
 from lightning_gft.waiting import check_wait
 from tests.module.runs import fit
@@ -71,7 +72,7 @@ def test_a_request_to_stop_keeps_a_checkpoint_and_abandons_the_draw(tmp_path: Pa
 
     engine, request = CopyEngine(), StopRequest()
     engine.before = wait_for_ever
-    callbacks = [Asks(), StopBetweenSteps(request)]
+    callbacks = [Asks(), StopBetweenSteps(request), KeepAtStop()]
     with pytest.raises(SystemExit) as end, request.listening():
         fit(module_with(engine), data(), callbacks=callbacks, enable_checkpointing=True, default_root_dir=tmp_path)
     assert end.value.code == 128 + signal.SIGTERM
