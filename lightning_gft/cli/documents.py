@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from lightning_gft.checks import cut
+from lightning_gft.checks import closest_name, cut
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.shipped import shipped
 from lightning_gft.errors import GFTValueError
@@ -134,7 +134,11 @@ def _read(name: str) -> dict[str, Any]:
 def _remedy(name: str) -> str:
     """Return how to get a file that is missing: those of the package are copied on request."""
     known = Path(name).as_posix().removeprefix("./")
-    return f"`{PROG} configs copy {known}` copies the package's to it" if known in shipped() else "give another path"
+    if known in shipped():
+        return f"`{PROG} configs copy {known}` copies the package's to it"
+    beside = {path.name: path for path in Path(name).parent.glob("*.y*ml")}
+    closest = closest_name(Path(name).name, beside)
+    return f"did you mean {beside[closest]}?" if closest else "give another path"
 
 
 def _config_error(name: str, reason: str) -> GFTValueError:

@@ -54,7 +54,7 @@ def incomplete_entry(path: str, class_path: str, argument: str, given: Mapping[s
         >>> from lightning_gft import GroupSampler
         >>> given = {"sources.self": "lightning_gft.SelfSource", "sources.selff.top_k": 3}
         >>> incomplete_entry("sources", "lightning_gft.GroupSampler", "sources", given)
-        ('sources.selff', 'expected a class_path, got none; add it; did you mean self?')
+        ('sources.selff', 'expected a class_path, got none; did you mean self?')
     """
     if not _SET.search(_annotation(class_path, argument)):
         return None
@@ -68,7 +68,7 @@ def incomplete_entry(path: str, class_path: str, argument: str, given: Mapping[s
     if name is None:
         return None
     others = f"; the others are {', '.join(complete)}" if complete else ""
-    return f"{whole}.{name}", f"expected a class_path, got none; add it{did_you_mean(name, complete) or others}"
+    return f"{whole}.{name}", f"expected a class_path, got none{did_you_mean(name, complete) or f'; add it{others}'}"
 
 
 def abstract_class(class_path: str) -> str:

@@ -74,7 +74,9 @@ def print_kept(trainer: Trainer) -> None:
 def _reason(keepers: Sequence[ModelCheckpoint], step: int) -> str:
     """Return why no checkpoint was kept."""
     if not keepers:
-        return "a ModelCheckpoint or HuggingFaceExport callback would keep them"
+        return (
+            "a HuggingFaceExport callback would keep them, or a ModelCheckpoint with trainer.enable_checkpointing=true"
+        )
     if (first := min(keeper._every_n_train_steps for keeper in keepers)) > step:
         return f"ModelCheckpoint first writes at step {first}, and the run has {step}; lower its every_n_train_steps"
     return "ModelCheckpoint waits for a validation; set its every_n_train_steps"

@@ -6,6 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from functools import partial
+from inspect import signature
 from typing import Any, Literal, cast
 
 from lightning.pytorch import LightningDataModule
@@ -121,9 +122,9 @@ class PromptDataModule(LightningDataModule, ABC):
                 encoder = encoder.without_demonstrations()  # only training reads them
             rows = self.wanted_rows(split)
             if not rows and stage in ("validate", "test"):
-                verb = "validate" if split == "val" else split
+                names = [name for name in signature(type(self)).parameters if split in name.split("_")]
                 raise GFTValueError(
-                    f"{split} data: expected some to {verb} on, got none; set a `{split}_*` argument of the datamodule"
+                    f"{split} data: expected rows, got none; set {' or '.join(names)} of the datamodule"
                 )
             self.dropped = {key: count for key, count in self.dropped.items() if key.split("/")[0] != split}
             self.examples[split] = {name: self._encode(encoder, part, split, name) for name, part in rows.items()}

@@ -37,7 +37,7 @@ def in_file(folder: Path, sources: str) -> str:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("selff: {init_args: {top_k: 3}}", "selff`: expected a class_path, got none; add it; did you mean self?"),
+        ("selff: {init_args: {top_k: 3}}", "selff`: expected a class_path, got none; did you mean self?"),
         (
             "more: {init_args: {top_k: 3}}",
             "more`: expected a class_path, got none; add it; the others are expert, self",
@@ -75,7 +75,7 @@ def test_a_class_whose_methods_are_not_known_is_named_without_a_list():
 @pytest.mark.parametrize("written", ["selff.top_k=3", "selff.init_args.top_k=3"])
 def test_a_misspelt_entry_of_the_command_line_is_named(written: str, capsys, tmp_path: Path):
     shown = report(capsys, in_file(tmp_path, "{self: {class_path: SelfSource}}"), f"--sampler.sources.{written}")
-    assert shown == "error: `sampler.sources.selff`: expected a class_path, got none; add it; did you mean self?"
+    assert shown == "error: `sampler.sources.selff`: expected a class_path, got none; did you mean self?"
 
 
 def test_an_entry_of_a_set_within_an_entry_of_a_list_is_named(capsys):

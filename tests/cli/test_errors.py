@@ -138,7 +138,7 @@ ALIKE: list[tuple[list[str], str]] = [
         ),
         (
             ["--model.sampler.sources.sefl.top_k=3"],
-            "error: `model.sampler.sources.sefl`: expected a class_path, got none; add it; did you mean self?",
+            "error: `model.sampler.sources.sefl`: expected a class_path, got none; did you mean self?",
         ),
         (
             ["--model.optimizer.lr=-7"],

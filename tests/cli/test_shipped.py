@@ -114,4 +114,7 @@ def test_a_missing_configuration_of_the_package_can_be_copied(tmp_path, monkeypa
     assert "`lightning-gft configs copy configs/overlays/grpo.yaml` copies the package's to it" in printed
     assert "give another path" in refused(capsys, "fit", "--config=configs/overlays/mine.yaml")
     copy(["configs/overlays/grpo.yaml"], tmp_path / "configs")
+    assert "; did you mean configs/overlays/grpo.yaml?" in refused(
+        capsys, "fit", "--config=configs/overlays/grpoo.yaml"
+    )
     assert "configs/overlays/grpo.yaml" not in refused(capsys, "fit", "--config=configs/overlays/grpo.yaml")

@@ -11,7 +11,10 @@ from lightning_gft.cli.summary import _reason
 @pytest.mark.parametrize(
     ("keepers", "reason"),
     [
-        ([], "a ModelCheckpoint or HuggingFaceExport callback would keep them"),
+        (
+            [],
+            "a HuggingFaceExport callback would keep them, or a ModelCheckpoint with trainer.enable_checkpointing=true",
+        ),
         ([{"every_n_train_steps": 100}, {"every_n_train_steps": 50}], "ModelCheckpoint first writes at step 50, and "),
         ([{"every_n_train_steps": 100}, {}], "ModelCheckpoint waits for a validation; set its every_n_train_steps"),
     ],
