@@ -122,10 +122,8 @@ class PromptDataModule(LightningDataModule, ABC):
                 encoder = encoder.without_demonstrations()  # only training reads them
             rows = self.wanted_rows(split)
             if not rows and stage in ("validate", "test"):
-                names = [name for name in signature(type(self)).parameters if split in name.split("_")]
-                raise GFTValueError(
-                    f"{split} data: expected rows, got none; set {' or '.join(names)} of the datamodule"
-                )
+                names = " or ".join(name for name in signature(type(self)).parameters if split in name.split("_"))
+                raise GFTValueError(f"{split} data: expected rows, got none; set {names} of the datamodule")
             self.dropped = {key: count for key, count in self.dropped.items() if key.split("/")[0] != split}
             self.examples[split] = {name: self._encode(encoder, part, split, name) for name, part in rows.items()}
 
