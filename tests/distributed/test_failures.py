@@ -83,7 +83,7 @@ class ForkedRank:
         if self.pid == 0:
             self._ours.close()
             with suppress(EOFError):  # rank 0 has ended
-                run_command(*theirs.recv(), folder / "stderr-1")
+                run_command(*theirs.recv(), {2: folder / "stderr-1"})
             os._exit(3)
 
     def start(self, command: Sequence[str], env: Mapping[str, str], cwd: None) -> ForkedRank:
@@ -108,7 +108,7 @@ def launch(args: Sequence[str], folder: Path) -> None:
     observer = partial(_ChildProcessObserver, os.getpid(), sleep_period=0.1)
     subprocess_script._launch_process_observer = lambda ranks: observer(ranks).start()
     subprocess_script.subprocess = SimpleNamespace(Popen=rank_1.start)
-    run_command(args, os.environ.copy(), folder / "stderr-0")
+    run_command(args, os.environ.copy(), {2: folder / "stderr-0"})
 
 
 def test_error_of_one_rank_ends_all_though_another_cannot_notice(tmp_path: Path):

@@ -107,6 +107,7 @@ def test_forgetting_has_a_point_a_validation_of_all_runs(outcome: Outcome):
         assert "R² of one curve 0." in axes.get_title()
 
 
+@pytest.mark.slow
 def test_ends_have_a_line_a_method_through_all_variants(tmp_path: Path):
     plan = plan_of(METHODS, variants={"few": {}, "many": sized(num_train=1)}, learning_rates=(1e-4,), seeds=(0, 1))
     made = outcome_of(plan, tmp_path / "study.parquet", failing=("sft", 1e-4, 0))

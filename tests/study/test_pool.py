@@ -38,6 +38,7 @@ def runs(plan: Plan, results: Results) -> Iterator[Run]:
     return wanted([plan], results)
 
 
+@pytest.mark.slow
 def test_each_run_is_done_once_and_the_best_rate_is_taken(plan: Plan, tmp_path: Path):
     path = tmp_path / "study.parquet"
     results = Results(path)

@@ -174,6 +174,7 @@ def advise(rank: int, folder: str, stop: bool) -> tuple[list[Any], int]:
     return [tuple(said) for said in advice.lines], trainer.global_step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [False, True])
 def test_two_ranks_say_the_same_and_stop_together(stop, tmp_path):
     first, second = run_two_processes(advise, str(tmp_path), stop)
