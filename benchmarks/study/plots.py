@@ -177,14 +177,14 @@ def variants(outcome: Outcome) -> Figure:
     shown = {name: title for name, title in shown.items() if outcome.measures(name)}
     figure, panels = new_figure(1, len(shown), 10.5, 4.5)
     base = validations(outcome.final).query("step == 0")
-    places, step = _places(outcome), min(0.09, 0.6 / len(outcome.plan.methods))
+    places, gap = _places(outcome), min(0.09, 0.6 / len(outcome.plan.methods))
     for axes, (figure_name, title) in zip(panels, shown.items(), strict=True):
         for number, (method, look) in enumerate(looks_of(outcome.plan).items()):
             found = [
                 rows_of.seeds_mean(tests(rows_of.of(outcome.final, Contestant(name, method))), figure_name)
                 for name in outcome.plan.variants
             ]
-            beside = [place + step * (number - (len(outcome.plan.methods) - 1) / 2) for place in places.x]
+            beside = [place + gap * (number - (len(outcome.plan.methods) - 1) / 2) for place in places.x]
             for x, value in zip(beside, found, strict=True):
                 interval(axes, look, x, value)
             if places.is_scale:
