@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[2]
 
 PLANS = Path(__file__).parent / "plans"
 
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 def read_plan(name: str) -> Plan:
     """Return a plan from its file.
@@ -105,7 +107,7 @@ def _path(name: str) -> Path:
 
 def _read(path: Path) -> Settings:
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.load(path.read_text(), _SafeLoader)  # noqa: S506 (a safe loader)
     except OSError as error:
         raise PlanError(f"`{path}`: expected a YAML file, got {error.strerror}; name another") from None
     except yaml.YAMLError as error:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 LEVEL = 0.95
 """How often intervals hold the truth."""
@@ -78,8 +78,8 @@ def estimate(values: Iterable[float]) -> Estimate:
     mean = float(given.mean()) if given.size else math.nan
     if given.size < 2:
         return Estimate(mean, math.nan, given.size)
-    quantile = float(stats.t.ppf((1 + LEVEL) / 2, given.size - 1))
-    return Estimate(mean, quantile * float(stats.sem(given)), given.size)
+    quantile = float(special.stdtrit(given.size - 1, (1 + LEVEL) / 2))
+    return Estimate(mean, quantile * float(given.std(ddof=1)) / math.sqrt(given.size), given.size)
 
 
 def paired(values: pd.Series, reference: pd.Series) -> Difference:
@@ -95,7 +95,9 @@ def paired(values: pd.Series, reference: pd.Series) -> Difference:
         return Difference(mean.mean, mean.half, mean.count, math.nan)
     if differences.std() < ROUNDING:  # the same difference for each seed: the test would divide by zero
         return Difference(mean.mean, 0.0, mean.count, float(abs(mean.mean) < ROUNDING))
-    return Difference(mean.mean, mean.half, mean.count, float(stats.ttest_1samp(differences, 0.0).pvalue))
+    error = float(differences.std()) / math.sqrt(mean.count)
+    p = 2 * float(special.stdtr(mean.count - 1, -abs(mean.mean) / error))
+    return Difference(mean.mean, mean.half, mean.count, p)
 
 
 def rising_curve(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
