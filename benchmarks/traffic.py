@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 FIGURE_BYTES = 4096
 """Messages of at most that many bytes are figures, such as a count or a norm; those of weights are larger."""
+FIGURE_TYPES = (torch.float64, torch.int64)
+"""Messages of these types are figures, too, such as a histogram: no weights have them here."""
 FIGURES = "figures"
 STRATEGIES = ("ddp", "fsdp2", "fsdp2, kept")
 """``kept`` is ``reshard_after_forward=False``."""
@@ -50,9 +53,10 @@ class CountTraffic(TorchDispatchMode):
                 raise NotImplementedError(f"the collective {func._schema.name} is not counted yet")
         result = func(*args, **(kwargs or {}))
         if kind is not None:
-            parts = (*args, *(kwargs or {}).values(), result)
-            size = max(sum(each.nbytes for each in _tensors(part)) for part in parts)
-            kind = kind if size > FIGURE_BYTES else FIGURES
+            parts = [[*_tensors(part)] for part in (*args, *(kwargs or {}).values(), result)]
+            size = max(sum(each.nbytes for each in part) for part in parts)
+            of_figures = all(each.dtype in FIGURE_TYPES for part in parts for each in part)
+            kind = FIGURES if of_figures or size <= FIGURE_BYTES else kind
             self.calls[kind] += 1
             self.bytes[kind] += size
         return result

@@ -36,7 +36,7 @@ def test_counted_bytes_are_those_of_the_formulas(record: dict[str, Any]):
         counted = {kind: size for kind, size in row["bytes"].items() if kind != FIGURES}
         assert counted == row["expected_bytes"], name
         assert row["micro_batches"] == (2 if "two" in name else 1)
-        assert 0 < row["bytes"][FIGURES] < 1000
+        assert row["bytes"][FIGURES] > 0
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ class MovesAfterOne(MovesReference):
 
 @pytest.mark.slow
 def test_every_subcommand_reads_its_checkpoint(tmp_path: Path):
-    penalty = ["--model.loss=tests.extending.examples.kl.KLPenalty", "--model.loss.loss=lightning_gft.GFTLoss"]
+    penalty = ["--model.loss=lightning_gft.KLPenalty", "--model.loss.loss=lightning_gft.GFTLoss"]
     moves = ["--trainer.callbacks+=tests.cli.test_reference.MovesAfterOne"]
     root = f"--trainer.default_root_dir={tmp_path}"
     run = ["--config", GFT, root, *SMALL, *penalty]

@@ -63,7 +63,7 @@ def test_the_page_has_every_class_that_a_configuration_names(page: str) -> None:
     headings = {line.removeprefix("### ") for line in page.splitlines() if line.startswith("### ")}
     names = {name for group in GROUPS if group.slug != "types" for name in members(group)}
     classes = {name for name in names if inspect.isclass(getattr(lightning_gft, name))} - {"GFTLitModule"}
-    assert headings == classes | {f"lightning-gft {name}" for name in [*GFTCLI.subcommands(), "report"]}
+    assert headings == classes | {f"lightning-gft {name}" for name in [*GFTCLI.subcommands(), *LIGHT]}
 
 
 @pytest.mark.slow

@@ -68,14 +68,12 @@ def test_other_numbers_of_rows_compile_nothing_again(compiled: None):
 
 @needs_a_compiler
 @pytest.mark.slow
-def test_where_dynamo_compiles_no_further_all_run_plainly(
-    compiled: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_where_dynamo_compiles_no_further_all_run_plainly(compiled: None, caplog: pytest.LogCaptureFixture):
     expected = evaluate(torch.float64, chunk_size=5, temperature=2.0)
     kernels._compiled.cache_clear()
     torch._dynamo.reset()
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
-    with caplog.at_level(logging.WARNING, logger=kernels.__name__):
+    # `monkeypatch` would delete the limit afterwards, for this and all later tests of the process.
+    with torch._dynamo.config.patch(recompile_limit=1), caplog.at_level(logging.WARNING, logger=kernels.__name__):
         evaluate(torch.float64, chunk_size=5, softcap=2.0)
         actual = evaluate(torch.float64, chunk_size=5, temperature=2.0)
     assert caplog.text.count("cannot be compiled") == 1
