@@ -64,6 +64,7 @@ def test_no_run_begins_when_the_time_is_over(plan: Plan, tmp_path: Path):
     assert results.rows.empty
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_is_a_row_and_its_rate_is_not_chosen(plan: Plan, tmp_path: Path):
     results = Results(tmp_path / "study.parquet")
     assert Pool(results, tmp_path / "runs", work=die_at_a_rate_of_a_tenth).train(lambda: runs(plan, results))
