@@ -12,6 +12,7 @@ import torch
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -57,6 +58,16 @@ def check_callbacks(callbacks: Iterable[Callback]) -> None:
             raise GFTValueError(
                 f"`trainer.callbacks`: expected one {type(callback).__name__} with these settings, got two; remove one"
             )
+
+
+def check_keeping(config: Mapping[str, Any], callbacks: Iterable[Callback]) -> None:
+    """Raise an error if a callback would write checkpoints of a trainer that is set to write none."""
+    kept = [type(callback).__name__ for callback in callbacks if isinstance(callback, Checkpoint)]
+    if kept and config["enable_checkpointing"] is False:
+        raise GFTValueError(
+            f"`trainer.enable_checkpointing`: expected true with a {kept[0]} among trainer.callbacks, got false; set "
+            "it to true, or remove the callback"
+        )
 
 
 def check_port(world_size: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lightning_gft.checks import did_you_mean, shorten
+from lightning_gft.checks import did_you_mean, remedies, shorten
 from lightning_gft.data.cells import read_answers, read_conversation, read_variables
 from lightning_gft.data.errors import naming, row_name
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
@@ -150,10 +150,10 @@ class Columns:
             if column is None or column in available:
                 continue
             last = f", or to {self.conversation_column!r} for the last message" if self.conversation_column else ""
+            without = f"set it to null if there are no references{last}" if option == "answer_column" else ""
             raise GFTValueError(
                 f"`{option}`: expected one of the columns {', '.join(map(repr, available))}, got {column!r}"
-                + did_you_mean(column, unused)
-                + (f"; set it to null if there are no references{last}" if option == "answer_column" else "")
+                + remedies(did_you_mean(column, unused), without)
             )
 
     def read(self, rows: Sequence[Row]) -> list[TextExample]:

@@ -114,10 +114,8 @@ def _find_splits(path: str, name: str | None, where: str) -> Found:
         what = "a link to a file that does not exist" if os.path.islink(local) else "neither a file nor a folder"  # noqa: PTH114
         raise FileNotFoundError(f"{where}: expected data, got {what}; give {_SOURCES}")
     if suffix_of(Path(local)) in KINDS or not _may_be_on_hub(path):
-        beside = near(local, files=True)
-        raise FileNotFoundError(
-            f"{where}: expected a path that exists, got one that does not exist{beside}; give {_SOURCES}"
-        )
+        remedy = near(local, files=True) or f"; give {_SOURCES}"
+        raise FileNotFoundError(f"{where}: expected a path that exists, got one that does not{remedy}")
     return find_on_hub(path, name, where)
 
 
