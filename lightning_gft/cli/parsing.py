@@ -25,6 +25,9 @@ from lightning_gft.schedules import borrow_schedules
 _load_yaml = get_loader("yaml")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_BEGIN = 20
+"""Characters of a value by which an error that shows it is recognised."""
+
 _MISSING = re.compile(r"(the following arguments are required: )([\w.]+(?:, [\w.]+)*)")
 
 
@@ -137,8 +140,9 @@ def _by_option(message: str) -> tuple[str, str]:
 def _of_yaml(explained: str, arguments: Iterable[str]) -> str:
     """Return the error of a setting whose value on the command line begins as YAML and is none; empty for another."""
     for option, value in typed(arguments):
-        setting = option.strip("-+").replace(".init_args", "")
-        if value.startswith(("{", "[")) and explained.startswith(f"`{setting}`:"):
+        setting = next(iter(flattened({option.strip("-+"): value})))
+        is_at_fault = explained.startswith(f"`{setting}`:") and value[:_BEGIN] in explained
+        if value.startswith(("{", "[")) and is_at_fault:
             try:
                 yaml.load(value, _Loader)  # noqa: S506 (a safe loader)
             except yaml.YAMLError as error:

@@ -87,4 +87,6 @@ def problem_of(error: yaml.YAMLError, text: str) -> str:
 
 
 def _shown(line: int, column: int, text: str) -> str:
-    return (f"line {line + 1}, " if "\n" in text else "") + f"column {column + 1}"
+    if "\n" in text:
+        return f"line {line + 1}, column {column + 1}"
+    return f"column {len(text) if line else column + 1}"  # libyaml puts the end of a text on the next line

@@ -304,9 +304,12 @@ def test_a_missing_path_of_a_configuration_is_named(args, capsys):
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("--model.loss={a: [1", "`--model.loss`, column 8: expected a comma or ] in the list that begins in column 5"),
-        ("--model.init_args.loss=[1}", "`--model.loss`, column 3: expected a comma or ] in the list that begins in "),
-        ("--model={policy", "`--model`, column 8: expected a comma or } in the settings that begin in column 1"),
+        ("--model.loss={a: [1", "`--model.loss`, column 6: expected a comma or ] in the list that begins in column 5"),
+        (
+            "--model.sampler.init_args.sources=[1}",
+            "`--model.sampler.sources`, column 3: expected a comma or ] in the list that begins in ",
+        ),
+        ("--model={policy", "`--model`, column 7: expected a comma or } in the settings that begin in column 1"),
     ],
 )
 def test_a_value_that_begins_as_yaml_and_is_none_says_where(typed, message, capsys):

@@ -39,14 +39,14 @@ def test_a_complete_configuration_after_another_file_is_an_error(copied: bool, t
 
 def test_so_is_one_after_an_overlay(capsys):
     shown = refused(capsys, "fit", "--config", OVERLAY, "--config", GFT)
-    assert "of which it replaces `model.loss` (lightning_gft.GRPOLoss by lightning_gft.GFTLoss)" in shown
+    assert "`model.loss` (lightning_gft.GRPOLoss by lightning_gft.GFTLoss)" in shown
     assert shown.endswith(f"; give them as --config={GFT} --config={OVERLAY}\n")
 
 
 def test_only_files_whose_settings_are_replaced_are_named(tmp_path: Path):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("seed_everything: 7\n")
-    second.write_text("trainer: {enable_model_summary: true}\n")
+    second.write_text("trainer: {enable_model_summary: false}\n")
     message = mistake("--config", GFT, f"--config={second}", f"--config={first}", "--config", GFT)
     assert f"got it after {first}, of which it replaces `seed_everything` (7 by 0); give" in message
     assert message.endswith(f"--config={GFT} --config={second} --config={first}")

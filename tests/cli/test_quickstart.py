@@ -113,8 +113,8 @@ def test_settings_that_move_the_logs_are_refused_before_any_run(
     with pytest.raises(SystemExit):
         main(["quickstart", "--", "--data.seed=1", setting])
     assert capsys.readouterr().err == (
-        f"{SEE}error: `SETTING`: expected settings that keep the runs' logs in their folders, got {named}; leave it out, "
-        "and choose the folder by --output\n"
+        f"{SEE}error: `SETTING`: expected settings that keep the runs' logs in their folders, got {named}; leave it "
+        "out, and choose the folder by --output\n"
     )
     assert not ran
 
@@ -128,8 +128,8 @@ def test_a_trainer_in_a_file_of_its_own_is_refused(ran, setting, where, tmp_path
     with pytest.raises(SystemExit):
         main(["quickstart", "--", setting])
     assert capsys.readouterr().err == (
-        f"{SEE}error: `SETTING`: expected trainer to be a mapping, got 'my.yaml' in {where}; give a file of settings by "
-        "--config\n"
+        f"{SEE}error: `SETTING`: expected trainer to be a mapping, got 'my.yaml' in {where}; give a file of settings "
+        "by --config\n"
     )
     assert not ran
 
