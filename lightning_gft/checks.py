@@ -207,24 +207,6 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {closest}?" if closest else ""
 
 
-def remedies(*clauses: str) -> str:
-    """Return the end of an error with several remedies; what follows a question is a sentence of its own.
-
-    Args:
-        clauses: Remedies, each as :func:`did_you_mean` returns it or without its semicolon; empty ones are left out.
-
-    Example:
-        >>> remedies(did_you_mean("batch_sizes", ["batch_size", "seed"]), "there are batch_size, seed")
-        '; did you mean batch_size? There are batch_size, seed'
-        >>> remedies("", "use a list", "or one name")
-        '; use a list; or one name'
-    """
-    joined = ""
-    for clause in filter(None, (clause.removeprefix("; ") for clause in clauses)):
-        joined += f" {clause[0].upper()}{clause[1:]}" if joined.endswith("?") else f"; {clause}"
-    return joined
-
-
 def closest_name(name: str, names: Iterable[str]) -> str | None:
     """Return the name that is closest to another one, even if its words are in another order; ``None`` if none is.
 

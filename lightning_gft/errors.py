@@ -149,6 +149,24 @@ def _is_of(match: re.Match[str], options: Collection[str], classes: Collection[s
     return option.partition(".")[0] in options and not (kind and classes and kind not in classes)
 
 
+def remedies(*clauses: str) -> str:
+    """Return the end of an error with several remedies; what follows a question is a sentence of its own.
+
+    Args:
+        clauses: Remedies, each with or without a semicolon before it; empty ones are left out.
+
+    Example:
+        >>> remedies("; did you mean batch_size?", "there are batch_size, seed")
+        '; did you mean batch_size? There are batch_size, seed'
+        >>> remedies("", "use a list", "or one name")
+        '; use a list; or one name'
+    """
+    joined = ""
+    for clause in filter(None, (clause.removeprefix("; ") for clause in clauses)):
+        joined += f" {clause[0].upper()}{clause[1:]}" if joined.endswith("?") else f"; {clause}"
+    return joined
+
+
 Namer = Callable[[BaseException], None]
 _NAMER: ContextVar[Namer | None] = ContextVar("namer", default=None)
 _SETTING: ContextVar[str] = ContextVar("setting", default="")

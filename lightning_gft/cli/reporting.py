@@ -19,7 +19,8 @@ FAILURE, USAGE = 1, 2
 
 def number_of_ranks() -> int:
     """Return how many ranks the launcher of this process has started, or is about to start."""
-    return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    number = os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or "1"
+    return int(number) if number.isdecimal() else 1
 
 
 def shows_traceback() -> bool:

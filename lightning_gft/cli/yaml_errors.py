@@ -12,11 +12,7 @@ _WORDS = (
         "expected one `name: value` on the line, got another colon; quote a text that contains a colon, and indent "
         "settings of one level alike",
     ),
-    (
-        "found character that cannot start any token",
-        "expected a value, got a character that begins none; indent by spaces instead of tabs, and quote a text that "
-        "begins with @, ` or %",
-    ),
+    ("found character that cannot start any token", "expected a value, got {character}, which begins none; quote it"),
     ("did not find expected ',' or ']'", "expected a comma or ] in the list that begins {begin}"),
     ("did not find expected ',' or '}'", "expected a comma or }} in the settings that begin {begin}"),
     ("did not find expected node content", "expected a value; quote a text that begins with a special character"),
@@ -33,14 +29,17 @@ _WORDS = (
     ("block sequence entries are not allowed in this context", "expected a value, got `-`; begin a list on a new line"),
     ("found unexpected end of stream", "expected the end of the text that is quoted {begin}; close the quotation"),
     ("did not find expected <document start>", "expected the end, got more after a complete value; quote the text"),
-    ("expected a single document in the stream", "expected one document, got another after `---`; give it by a file"),
+    (
+        "expected a single document in the stream",
+        "expected one document, got another after `---`; write it to its own file",
+    ),
     (
         "found unknown escape character",
         "expected an escape sequence such as \\n after a backslash between double quotes; use single quotes",
     ),
     ("found undefined alias", "expected the name of an anchor after *, got one without an anchor; quote a text with *"),
 )
-"""What libyaml says, and what it means; `{begin}` is where the unfinished part begins."""
+"""What libyaml says, and what it means; `{begin}` is where the unfinished part begins, `{character}` is at fault."""
 
 _TAG = re.compile(r"could not determine a constructor for the tag '(.*)'")
 
@@ -83,7 +82,16 @@ def problem_of(error: yaml.YAMLError, text: str) -> str:
     begin = "earlier"
     if (mark := error.context_mark) is not None:
         begin = f"on line {mark.line + 1}" if "\n" in text else f"in column {mark.column + 1}"
-    return next((words.format(begin=begin) for said, words in _WORDS if said in problem), problem)
+    character = "" if error.problem_mark is None else _at(error.problem_mark, text)
+    if character == "\t":
+        return "expected spaces, got a tab; indent by spaces"
+    return next((words.format(begin=begin, character=character) for said, words in _WORDS if said in problem), problem)
+
+
+def _at(mark: yaml.Mark, text: str) -> str:
+    """Return the character at a mark; empty at the end of a line."""
+    lines = text.split("\n")
+    return lines[mark.line][mark.column : mark.column + 1] if mark.line < len(lines) else ""
 
 
 def _shown(line: int, column: int, text: str) -> str:

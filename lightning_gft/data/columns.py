@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lightning_gft.checks import did_you_mean, remedies, shorten
+from lightning_gft.checks import did_you_mean, shorten
 from lightning_gft.data.cells import read_answers, read_conversation, read_variables
 from lightning_gft.data.errors import naming, row_name
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTValueError, remedies
 from lightning_gft.markers import check_marker
 from lightning_gft.stored import StoredGroup
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lightning_gft.checks import did_you_mean, remedies
-from lightning_gft.errors import GFTValueError
+from lightning_gft.checks import did_you_mean
+from lightning_gft.errors import GFTValueError, remedies
 
 
 def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: Sequence[str]) -> list[nn.Module]:

@@ -15,9 +15,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torchmetrics import Metric
 
-from lightning_gft.checks import did_you_mean, remedies
+from lightning_gft.checks import did_you_mean
 from lightning_gft.data import PromptDataModule
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTValueError, remedies
 from lightning_gft.evaluation import Evaluator, log_key
 from lightning_gft.losses import GroupLoss, check_known
 from lightning_gft.metrics import Correctness

@@ -21,8 +21,8 @@ from lightning_gft.callbacks.advice.rules import RULES
 from lightning_gft.callbacks.run_record import record_folder
 from lightning_gft.callbacks.stopped import KeepStopped
 from lightning_gft.callbacks.writing import giving_up
-from lightning_gft.checks import did_you_mean, remedies
-from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.checks import did_you_mean
+from lightning_gft.errors import GFTTypeError, GFTValueError, remedies
 from lightning_gft.module import GFTLitModule
 
 
