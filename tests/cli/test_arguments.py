@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +102,19 @@ def test_what_needs_no_complete_configuration_or_may_have_one_elsewhere_is_left_
 def test_a_pipe_which_can_be_read_only_once_is_left_to_the_parser(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     check_arguments(["fit", f"--config={tmp_path / 'pipe'}"])
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_NTASKS"])
+def test_one_of_several_ranks_leaves_it_to_the_run_which_says_which_rank_it_is(variable, monkeypatch):
+    ran: list[list[str]] = []
+    monkeypatch.setitem(sys.modules, "lightning_gft.cli.running", SimpleNamespace(run=ran.append))
+    monkeypatch.setenv(variable, "2")
+    main(["fit"])
+    assert ran == [["fit"]]
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(SystemExit):
+        main(["fit"])
+    assert len(ran) == 1
 
 
 def test_a_checkpoint_callback_that_would_write_nothing_is_named_with_its_remedy(capsys, tmp_path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_gft.checks import check_number
 from lightning_gft.cli.checks import check_port
 from lightning_gft.cli.errors import one_line_errors
+from lightning_gft.cli.reporting import report
 from lightning_gft.errors import GFTTypeError, GFTValueError
 
 
@@ -27,6 +30,14 @@ def test_long_text_of_an_error_is_cut(capsys):
     assert error.startswith("error: beginxx")
     assert "characters]" in error
     assert "end Lower model.micro_batch_tokens" in error
+
+
+def test_an_error_is_written_at_once_with_its_hint_before_it(monkeypatch):
+    written: list[str] = []
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=written.append))
+    report("`a`: expected b", "See: lightning-gft fit --help")
+    report("interrupted")
+    assert written == ["See: lightning-gft fit --help\nerror: `a`: expected b\n", "error: interrupted\n"]
 
 
 def test_place_that_fails_while_a_run_writes_is_told_in_a_line(capsys):
