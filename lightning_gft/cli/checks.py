@@ -101,7 +101,8 @@ def naming_options(setting: str, options: Mapping[str, Any]) -> Iterator[None]:
         if isinstance(error, GFTError):
             raise
         option = _option_at_fault(str(error), options)
-        raise GFTValueError(f"`{setting}{option and f'.{option}'}`: {error}") from error
+        reason = " ".join(str(error).split())  # in one line
+        raise GFTValueError(f"`{setting}{option and f'.{option}'}`: {reason}") from error
 
 
 def _option_at_fault(text: str, options: Mapping[str, Any]) -> str:

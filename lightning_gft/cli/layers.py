@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from lightning_gft.checks import cut
-from lightning_gft.cli.documents import CONFIG, typed
+from lightning_gft.cli.documents import CONFIG, check_yaml, typed
 from lightning_gft.cli.given import flattened
 from lightning_gft.cli.shipped import is_overlay, shipped
 from lightning_gft.errors import GFTUsageError
@@ -91,8 +91,9 @@ def _is_same(typed_value: str, value: object) -> bool:
         if float(typed_value) == value:
             return True
     try:
+        check_yaml(typed_value)
         return bool(yaml.safe_load(typed_value) == value)
-    except yaml.YAMLError:  # a text
+    except (yaml.YAMLError, ValueError):  # a text, or what the parser will reject
         return False
 
 

@@ -23,7 +23,6 @@ from lightning_gft.cli.yaml_errors import place_of_error, problem_of
 from lightning_gft.schedules import borrow_schedules
 
 _load_yaml = get_loader("yaml")
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _BEGIN = 20
 """Characters of a value by which an error that shows it is recognised."""
@@ -144,7 +143,7 @@ def _of_yaml(explained: str, arguments: Iterable[str]) -> str:
         is_at_fault = explained.startswith(f"`{setting}`:") and value[:_BEGIN] in explained
         if value.startswith(("{", "[")) and is_at_fault:
             try:
-                yaml.load(value, _Loader)  # noqa: S506 (a safe loader)
+                check_yaml(value)
             except yaml.YAMLError as error:
                 return f"`--{setting}`, {place_of_error(error, value)}: {problem_of(error, value)}"
     return ""

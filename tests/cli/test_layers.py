@@ -69,6 +69,13 @@ def test_a_setting_that_a_later_file_replaces_is_an_error(setting: str):
     )
 
 
+@pytest.mark.parametrize("value", ["2026-13-45", "[" * 5000, "[1"])
+def test_a_value_that_is_no_yaml_differs_from_a_file_s(value: str, tmp_path: Path):
+    last = tmp_path / "last.yaml"
+    last.write_text("data: {prompt_template: other}")
+    assert "give single settings last" in mistake(f"--data.prompt_template={value}", f"--config={last}")
+
+
 def test_a_long_value_that_is_replaced_is_cut_to_one_line(tmp_path: Path):
     last, template = tmp_path / "last.yaml", "a line\n" * 100
     last.write_text(yaml.dump({"data": {"prompt_template": template + "{prompt}"}}))
@@ -85,12 +92,15 @@ def test_a_long_value_that_is_replaced_is_cut_to_one_line(tmp_path: Path):
         ("--trainer.enable_checkpointing=False", "--config", GFT),
         ("--model.optimizer.lr=0.001", "--model.loss=lightning_gft.GFTLoss", "--config={own}"),
         ("--model.optimizer.lr=1e-3", "--config={own}"),
+        ("--data.bounds=[1, 2]", "--config={own}"),
         ("--config", GFT, "--config={own}", "--config={changed}"),
         ("--config", GFT, "--config", OVERLAY),
     ],
 )
 def test_an_order_that_loses_nothing_is_none(args: tuple[str, ...], tmp_path: Path):
     own, changed = tmp_path / "own.yaml", tmp_path / "changed.yaml"
-    own.write_text("model: {optimizer: {init_args: {lr: 0.001}}, loss: lightning_gft.GFTLoss}\n")
+    own.write_text(
+        "model: {optimizer: {init_args: {lr: 0.001}}, loss: lightning_gft.GFTLoss}\ndata: {bounds: [1, 2]}\n"
+    )
     changed.write_text(Path(GFT).read_text() + "# the user's own now\n")
     check_files(["fit", *(arg.format(own=own, changed=changed) for arg in args)])
