@@ -32,11 +32,14 @@ _BASE = "configs/gsm8k.yaml"
 Files = Sequence[tuple[str, Mapping[str, Any]]]
 
 
-def check_files(args: Sequence[str]) -> None:
+def check_files(args: Sequence[str]) -> Files:
     """Check the configuration files among arguments, and the order of files and single settings.
 
     Args:
         args: Arguments without the program's name.
+
+    Returns:
+        The name and the settings of each file, as :func:`~lightning_gft.cli.documents.read_files` returns them.
 
     Raises:
         ValueError: If a file cannot be read, or the order leaves a file or a setting without effect.
@@ -44,6 +47,7 @@ def check_files(args: Sequence[str]) -> None:
     files = read_files(args)
     check_order(files)
     check_early_settings(args, files)
+    return files
 
 
 def check_arguments(args: Sequence[str]) -> None:
@@ -63,10 +67,9 @@ def check_arguments(args: Sequence[str]) -> None:
         Traceback (most recent call last):
         lightning_gft.errors.GFTUsageError: `modle`: expected a setting of the command, got an unknown one; did you ...
     """
-    check_files(args)
+    files = check_files(args)
     command = args[0] if args else ""
     if command in SETTINGS:  # otherwise files have the settings of several commands
-        files = read_files(args)
         _check_names(args, files, SETTINGS[command])
         _check_complete(command, args, files)
 
