@@ -16,6 +16,7 @@ __all__ = [
     "GFTImportError",
     "GFTRuntimeError",
     "GFTTypeError",
+    "GFTUsageError",
     "GFTValueError",
 ]
 
@@ -43,6 +44,17 @@ class GFTValueError(GFTError, ValueError):
         >>> raise GFTValueError("`marker`: expected a text of at least one character, got ''")
         Traceback (most recent call last):
         lightning_gft.errors.GFTValueError: `marker`: expected a text of at least one character, got ''
+    """
+
+
+class GFTUsageError(GFTValueError):
+    """The arguments of a command, or a configuration file, cannot be read or name something that does not exist.
+
+    It is raised before any part of a run is built; the command line exits with another status than for other errors.
+
+    Example:
+        >>> issubclass(GFTUsageError, ValueError)
+        True
     """
 
 
@@ -137,8 +149,27 @@ def _is_of(match: re.Match[str], options: Collection[str], classes: Collection[s
     return option.partition(".")[0] in options and not (kind and classes and kind not in classes)
 
 
+def remedies(*clauses: str) -> str:
+    """Return the end of an error with several remedies; what follows a question is a sentence of its own.
+
+    Args:
+        clauses: Remedies, each with or without a semicolon before it; empty ones are left out.
+
+    Example:
+        >>> remedies("; did you mean batch_size?", "there are batch_size, seed")
+        '; did you mean batch_size? There are batch_size, seed'
+        >>> remedies("", "use a list", "or one name")
+        '; use a list; or one name'
+    """
+    joined = ""
+    for clause in filter(None, (clause.removeprefix("; ") for clause in clauses)):
+        joined += f" {clause[0].upper()}{clause[1:]}" if joined.endswith("?") else f"; {clause}"
+    return joined
+
+
 Namer = Callable[[BaseException], None]
 _NAMER: ContextVar[Namer | None] = ContextVar("namer", default=None)
+_SETTING: ContextVar[str] = ContextVar("setting", default="")
 
 
 @contextmanager
@@ -183,6 +214,7 @@ def naming_errors(path: str) -> Iterator[None]:
         Traceback (most recent call last):
         lightning_gft.errors.GFTValueError: `model.optimizer`: Invalid learning rate: -1.0
     """
+    token = _SETTING.set(path)
     try:
         yield
     except (AssertionError, TypeError, ValueError) as error:
@@ -190,3 +222,19 @@ def naming_errors(path: str) -> Iterator[None]:
             raise
         kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
         raise kind(prefixed(str(error), path)) from error
+    finally:
+        _SETTING.reset(token)
+
+
+def named(warning: str) -> str:
+    """Return the text of a warning as :func:`naming_errors` around it would name an error: with the full setting.
+
+    Example:
+        >>> with naming_errors("stages.sft.lr_scheduler"):
+        ...     named("`lr_scheduler`: the warm-up is longer than the run")
+        '`stages.sft.lr_scheduler`: the warm-up is longer than the run'
+        >>> named("`lr_scheduler`: the warm-up is longer than the run")
+        '`lr_scheduler`: the warm-up is longer than the run'
+    """
+    setting = _SETTING.get()
+    return prefixed(warning, setting) if setting else warning

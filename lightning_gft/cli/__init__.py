@@ -22,11 +22,17 @@ def main(args: list[str] | None = None) -> None:
     # Read when torch is imported: threads that wait yield, since spinning ones halve the speed of a shared machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with quiet_ends():
-        from lightning_gft.cli.light import is_light, run_light
+        from lightning_gft.cli.light import is_light, program_of, run_light
 
         if is_light(given):
             run_light(given)
             return
+        from lightning_gft.cli.arguments import check_arguments
+        from lightning_gft.cli.reporting import number_of_ranks, one_line_mistakes
+
+        if number_of_ranks() == 1:
+            with one_line_mistakes(program_of(given)):
+                check_arguments(given)
         from lightning_gft.cli.running import run  # takes seconds, during which Ctrl-C may come
 
         run(args)

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from lightning_gft.checkpoint import check_checkpoint, read_notes
 from lightning_gft.checks import closest_name
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTUsageError
 
 _NAMES = ("last", "best", "hpc")
 _MOST_LISTED = 5
@@ -28,7 +28,7 @@ def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -
     if "://" in choice:  # on another machine
         return choice
     if choice == "" or choice.startswith("registry"):
-        raise GFTValueError(
+        raise GFTUsageError(
             f"`ckpt_path`: expected {_CHOICES}, got {choice!r}; download the checkpoint and give its path"
         )
     if choice in _NAMES:
@@ -55,7 +55,7 @@ def _newest(choice: str, trainer: Mapping[str, Any], resumes: bool) -> Path:
         else:
             return path
     below = " and ".join(dict.fromkeys(str(folder) for folder, _ in searched))
-    raise GFTValueError(
+    raise GFTUsageError(
         f"`ckpt_path`: expected a run with a checkpoint {pattern}, got {choice} and none below {below}; give the path "
         "of one, or the trainer.default_root_dir of its run"
     )
@@ -107,16 +107,16 @@ def _best(newest: Path) -> Path:
     states = read_notes(newest).get("callbacks", {}).values()
     kept = [state for state in states if isinstance(state, Mapping) and state.get("best_model_score") is not None]
     if not kept:
-        raise GFTValueError(
+        raise GFTUsageError(
             "`ckpt_path`: expected a run whose ModelCheckpoint has measured its monitor, got best, but the run of "
             f"{newest} has not; use last, or give a path"
         )
     if len(kept) > 1:
         monitors = ", ".join(str(state["monitor"]) for state in kept)
-        raise GFTValueError(f"`ckpt_path`: expected one best checkpoint, got one by each of {monitors}; give a path")
+        raise GFTUsageError(f"`ckpt_path`: expected one best checkpoint, got one by each of {monitors}; give a path")
     path = Path(kept[0]["best_model_path"])
     if not path.exists():
-        raise GFTValueError(
+        raise GFTUsageError(
             f"`ckpt_path`: expected the best by {kept[0]['monitor']}, got {path}, which does not exist; give another"
         )
     return path

@@ -12,6 +12,7 @@ import torch
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -59,6 +60,16 @@ def check_callbacks(callbacks: Iterable[Callback]) -> None:
             )
 
 
+def check_keeping(config: Mapping[str, Any], callbacks: Iterable[Callback]) -> None:
+    """Raise an error if a callback would write checkpoints of a trainer that is set to write none."""
+    kept = [type(callback).__name__ for callback in callbacks if isinstance(callback, Checkpoint)]
+    if kept and config["enable_checkpointing"] is False:
+        raise GFTValueError(
+            f"`trainer.enable_checkpointing`: expected true with a {kept[0]} among trainer.callbacks, got false; set "
+            "it to true, or remove the callback"
+        )
+
+
 def check_port(world_size: int) -> None:
     """Raise an error for a ``MASTER_PORT`` at which several ranks cannot meet."""
     port = os.environ.get("MASTER_PORT", "0")
@@ -90,7 +101,8 @@ def naming_options(setting: str, options: Mapping[str, Any]) -> Iterator[None]:
         if isinstance(error, GFTError):
             raise
         option = _option_at_fault(str(error), options)
-        raise GFTValueError(f"`{setting}{option and f'.{option}'}`: {error}") from error
+        reason = " ".join(str(error).split())  # in one line
+        raise GFTValueError(f"`{setting}{option and f'.{option}'}`: {reason}") from error
 
 
 def _option_at_fault(text: str, options: Mapping[str, Any]) -> str:

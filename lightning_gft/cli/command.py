@@ -19,25 +19,25 @@ from typing_extensions import override
 
 from lightning_gft.callbacks import GroupWriter
 from lightning_gft.checkpoint import AtomicCheckpointIO
+from lightning_gft.cli.arguments import check_files
 from lightning_gft.cli.bar import ShortProgressBar
 from lightning_gft.cli.checkpoints import find_checkpoint
-from lightning_gft.cli.checks import check_callbacks, check_port, check_trainer, naming_options
+from lightning_gft.cli.checks import check_callbacks, check_keeping, check_port, check_trainer, naming_options
 from lightning_gft.cli.components import Components
 from lightning_gft.cli.defaults import default_callbacks
-from lightning_gft.cli.documents import read_files
-from lightning_gft.cli.layers import warn_of_early_settings, warn_of_order
 from lightning_gft.cli.leaving import lasting_output
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.outputs import KeepConfig, default_loggers, missing_folders, quieten, remove_unused
 from lightning_gft.cli.parsing import Parser, load_value
 from lightning_gft.cli.places import check_places
 from lightning_gft.cli.progress import ProgressLines
+from lightning_gft.cli.reporting import usage_errors
 from lightning_gft.cli.stop_callbacks import KeepAtStop, StopBetweenSteps
 from lightning_gft.cli.stopping import StopRequest
 from lightning_gft.cli.summary import print_figures, print_kept, print_measured
 from lightning_gft.cli.trainer import GFTTrainer
 from lightning_gft.cli.writable import check_writable
-from lightning_gft.errors import completing_errors
+from lightning_gft.errors import GFTValueError, completing_errors
 from lightning_gft.module import GFTLitModule
 
 _WITHOUT_WEIGHTS = ("inspect", "rescore")
@@ -63,9 +63,7 @@ class GFTCLI(LightningCLI):
         set_loader("yaml", load_value, exceptions=(yaml.YAMLError,))
         quieten()
         given = sys.argv[1:] if args is None else args
-        files = read_files(given)  # a file that is no configuration is an error
-        warn_of_order(files)
-        warn_of_early_settings(given, files)
+        check_files(given)
         self._named = given[0] if given and given[0] in self.subcommands() else None
         self.stop_request = StopRequest()
         self._own_loggers: list[Logger] = []
@@ -105,10 +103,14 @@ class GFTCLI(LightningCLI):
         return self.init_parser(**kwargs)  # not to be run: reading its signatures would double the time of a start
 
     @override
+    def before_instantiate_classes(self) -> None:
+        if self.config["subcommand"] not in _WITHOUT_WEIGHTS:
+            with usage_errors(GFTValueError):
+                check_trainer(self.config[self.config["subcommand"]]["trainer"])
+
+    @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self.config[self.config["subcommand"]]["trainer"]
-        if self.config["subcommand"] not in _WITHOUT_WEIGHTS:
-            check_trainer(config)
         root = str(config["default_root_dir"] or Path.cwd())
         check_writable("trainer.default_root_dir", root)
         if self.config["subcommand"] in _WITHOUT_A_RUN:
@@ -119,6 +121,7 @@ class GFTCLI(LightningCLI):
         callbacks, plugins, loggers = (self._given(name) for name in ("callbacks", "plugins", "logger"))
         check_callbacks(callbacks)
         check_places(loggers, callbacks)
+        check_keeping(config, callbacks)
         shows_progress = config["enable_progress_bar"] is not False and not config["barebones"]
         if shows_progress and not any(isinstance(callback, ProgressBar) for callback in callbacks):
             callbacks.append(ShortProgressBar() if sys.stdout.isatty() else ProgressLines())
@@ -183,4 +186,5 @@ class GFTCLI(LightningCLI):
             config["weights_only"] = True  # Lightning would unpickle checkpoints from elsewhere
         if config.get("ckpt_path") is not None:
             resumes = self.config["subcommand"] == "fit"
-            config["ckpt_path"] = find_checkpoint(config["ckpt_path"], config["trainer"], resumes=resumes)
+            with usage_errors(FileNotFoundError):
+                config["ckpt_path"] = find_checkpoint(config["ckpt_path"], config["trainer"], resumes=resumes)

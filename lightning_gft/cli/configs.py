@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lightning_gft.cli.shipped import FOLDER, copy, description, shipped
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTUsageError, GFTValueError
 
 
 def describe(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
             print(f"{name}\n    {description(path)}")
         return
     if options.all == bool(options.names):
-        raise GFTValueError("`NAME`: expected names, or --all and no name; lightning-gft configs lists the names")
+        raise GFTUsageError("`NAME`: expected names, or --all and no name; lightning-gft configs lists the names")
     try:
         for target in copy(shipped() if options.all else options.names, options.to):
             print(target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +13,8 @@ import yaml
 from lightning_gft.checks import closest_name, cut
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.shipped import shipped
-from lightning_gft.errors import GFTValueError
+from lightning_gft.cli.yaml_errors import place_of_error, problem_of
+from lightning_gft.errors import GFTUsageError, GFTValueError
 
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNQUOTED = re.compile(r":\s#[^\n]*[},]")
@@ -30,10 +30,12 @@ class _StrictLoader(_SafeLoader):  # type: ignore[misc]
     """Raises an error for a setting that is given twice, of which YAML would take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = Counter(repr(key.value) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge")
-        for key, count in keys.items():
-            if count > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key} is given twice", node.start_mark)
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"):
+            if (shown := repr(key.value)) in seen:
+                reason = f"expected each setting once, got {shown} twice; remove one"
+                raise yaml.constructor.ConstructorError(None, None, reason, key.start_mark)
+            seen.add(shown)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
@@ -102,7 +104,7 @@ def read_files(args: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
     """
     named = [value for option, value in typed(args) if option in CONFIG]
     if "" in named:
-        raise GFTValueError("`--config`: expected a YAML file, got none; give its path, as in --config=run.yaml")
+        raise GFTUsageError("`--config`: expected a YAML file, got none; give its path, as in --config=run.yaml")
     return [(name, _read(name)) for name in named if not _is_pipe(name)]
 
 
@@ -123,11 +125,17 @@ def _read(name: str) -> dict[str, Any]:
         settings = yaml.load(text, _StrictLoader)  # noqa: S506 (a subclass of the safe loader)
     except OSError as error:
         raise _config_error(name, f"expected a YAML file, got {error.strerror}; {_remedy(name)}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except yaml.YAMLError as error:
         hint = "; quote a value that begins with #" if _UNQUOTED.search(text) else ""
-        raise _config_error(name, " ".join(str(error).split()) + hint) from error
+        raise _config_error(name, problem_of(error, text) + hint, place_of_error(error, text)) from error
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise _config_error(name, f"expected a text in UTF-8, got the byte 0x{byte:02x}; save it as UTF-8") from error
+    except ValueError as error:
+        raise _config_error(name, str(error)) from error
     if not isinstance(settings, dict):
-        raise _config_error(name, "expected settings such as `seed_everything: 1`, got none")
+        got = "nothing" if settings is None else "a list" if isinstance(settings, list) else "a single value"
+        raise _config_error(name, f"expected settings such as `seed_everything: 1`, got {got}")
     return settings
 
 
@@ -141,5 +149,5 @@ def _remedy(name: str) -> str:
     return f"did you mean {beside[closest]}?" if closest else "give another path"
 
 
-def _config_error(name: str, reason: str) -> GFTValueError:
-    return GFTValueError(f"--config={cut(name, _SHOWN)}: {reason}")
+def _config_error(name: str, reason: str, place: str = "") -> GFTUsageError:
+    return GFTUsageError(f"`--config={cut(name, _SHOWN)}`{place and f', {place}'}: {reason}")

@@ -20,11 +20,10 @@ from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from lightning_gft.checks import cut
 from lightning_gft.cli.components import unnamed_component_of
 from lightning_gft.cli.explaining import explain
+from lightning_gft.cli.light import PROG
 from lightning_gft.cli.processes import this_process
-from lightning_gft.errors import GFTError
-
-TRACEBACK_VARIABLE = "LIGHTNING_GFT_TRACEBACK"
-"""Environment variable that shows the traceback of every error, and the line of code that raised a warning."""
+from lightning_gft.cli.reporting import hint_for, report, shows_traceback, status_of
+from lightning_gft.errors import GFTError, GFTUsageError
 
 _CONFIGURED = ("lightning", "jsonargparse")
 """Packages whose own value errors concern the configuration."""
@@ -63,7 +62,7 @@ def one_line_warnings() -> Iterator[None]:
     ``LIGHTNING_GFT_TRACEBACK`` shows that line.
     """
     before = warnings.formatwarning
-    if not os.environ.get(TRACEBACK_VARIABLE):
+    if not shows_traceback():
         warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         yield
@@ -72,29 +71,34 @@ def one_line_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def one_line_errors(program: str = PROG) -> Iterator[None]:
     """Context in which an error that the user can correct ends the program with only its message.
 
     Any other error is shown with its traceback, and so is every error if ``LIGHTNING_GFT_TRACEBACK`` is set. If the run
     has several ranks, the line names this one, and says whether another rank's error may be the reason. A process that
     torchrun has started also records its error for torchrun's summary.
+
+    Args:
+        program: Program and command, for the hint.
     """
     try:
         yield
     except Exception as error:
         lost = _lost(error)
         message = lost or _message(error)
-        if os.environ.get(TRACEBACK_VARIABLE) or message is None:
+        is_usage = isinstance(error, GFTUsageError)  # with a status of its own, also below a traceback
+        if message is None or (shows_traceback() and not is_usage):
             _record(error)
             raise
+        if is_usage and shows_traceback():
+            traceback.print_exception(error)
         process = this_process()
-        hint = "" if lost else f"({TRACEBACK_VARIABLE}=1 shows where it was raised)\n"
-        sys.stderr.write(f"error: {process + ': ' if process else ''}{cut(message, _LONGEST)}\n{hint}")
+        report(f"{process and f'{process}: '}{cut(message, _LONGEST)}", "" if lost else hint_for(error, program))
         if lost and "TORCHELASTIC_ERROR_FILE" in os.environ:
             time.sleep(_HEAD_START)
         error.__cause__, error.__suppress_context__ = None, True
         _record(error.with_traceback(None))
-        sys.exit(1)
+        sys.exit(status_of(error))
 
 
 def _record(error: Exception) -> None:
@@ -128,7 +132,7 @@ def _message(error: Exception) -> str | None:
 
 def _own_message(error: Exception) -> str | None:
     if isinstance(error, torch.OutOfMemoryError):
-        return f"{error}\n{_MEMORY}"
+        return f"{str(error).rstrip()} {_MEMORY}"
     if isinstance(error, _RENDEZVOUS_ERRORS):
         return f"the ranks of this run have not met: {str(error).splitlines()[0].rstrip('.')}. {_RENDEZVOUS}"
     if isinstance(error, GFTError | MisconfigurationException):

@@ -1,60 +1,72 @@
-"""Warns of settings of the user that a later file replaces."""
+"""Checks the order of files and single settings, of which a later one replaces an earlier one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.utilities import rank_zero_warn
+import yaml
 
 from lightning_gft.checks import cut
-from lightning_gft.cli.documents import CONFIG, typed
+from lightning_gft.cli.documents import CONFIG, check_yaml, typed
 from lightning_gft.cli.given import flattened
 from lightning_gft.cli.shipped import is_overlay, shipped
+from lightning_gft.errors import GFTUsageError
 
 _MOST_NAMED = 12
 _MOST_SHOWN = 60
 
 
-def warn_of_order(files: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
-    """Warn if a complete configuration of the package comes later than a file whose settings it replaces.
+def check_order(files: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Raise an error if a complete configuration of the package replaces settings of a file that comes before it.
+
+    The settings that the user chose would have no effect, which may be noticed only after hours of training.
 
     Args:
         files: The name and the settings of each ``--config`` file, in the order in which they are layered.
 
+    Raises:
+        ValueError: If it does.
+
     Example:
         >>> name = str(shipped()["configs/gsm8k.yaml"])
-        >>> warn_of_order([(name, {}), ("mine.yaml", {"model": {"optimizer": {"init_args": {"lr": 1.0}}}})])
+        >>> check_order([(name, {}), ("mine.yaml", {"model": {"optimizer": {"init_args": {"lr": 1.0}}}})])
     """
     earlier: dict[str, tuple[Any, str]] = {}  # the value of each setting, and the file that it is from
     for name, settings in files:
         own = _comparable(settings)
         replaced = [path for path in own if path in earlier and own[path] != earlier[path][0]]
-        if replaced and _is_complete(name):
+        if replaced and is_complete(name):
             before = list(dict.fromkeys(earlier[path][1] for path in replaced))
-            if complete := [file for file in before if _is_complete(file)]:
-                rank_zero_warn(f"`--config`: expected one complete configuration, got {complete[0]} and {name}")
-                return
-            lost = [f"`{path}` ({_brief(earlier[path][0])} by {_brief(own[path])})" for path in replaced]
-            rank_zero_warn(
-                f"--config={name}: expected a complete configuration first, got it after {' and '.join(before)}, of "
-                f"which it replaces {_listed(lost)}; give it before the files that are to change it"
+            lost = _listed([f"`{path}` ({_brief(earlier[path][0])} by {_brief(own[path])})" for path in replaced])
+            if complete := [file for file in before if is_complete(file)]:
+                raise GFTUsageError(
+                    f"`--config`: expected one complete configuration, got {complete[0]} and {name}, which replaces "
+                    f"{lost}; leave one out"
+                )
+            ordered = " ".join(f"--config={file}" for file in dict.fromkeys([name, *(file for file, _ in files)]))
+            raise GFTUsageError(
+                f"`--config={name}`: expected a complete configuration first, got it after {' and '.join(before)}, of "
+                f"which it replaces {lost}; give them as {ordered}"
             )
-            return
         earlier |= {path: (value, name) for path, value in own.items()}
 
 
-def warn_of_early_settings(args: Iterable[str], files: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """Warn if a single setting comes before a ``--config`` file that replaces it.
+def check_early_settings(args: Iterable[str], files: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Raise an error if a single setting comes before a ``--config`` file that replaces it.
 
     Args:
         args: Arguments of the command line, in their order.
         files: The name and the settings of each ``--config`` file.
 
+    Raises:
+        ValueError: If it does.
+
     Example:
         >>> file = ("mine.yaml", {"data": {"init_args": {"seed": 3}}})
-        >>> warn_of_early_settings(["--config=mine.yaml", "--data.seed=4"], [file])
+        >>> check_early_settings(["--data.seed=3", "--config=mine.yaml"], [file])
     """
     contents, early = dict(files), dict[str, Any]()
     for option, value in typed(args):
@@ -62,14 +74,27 @@ def warn_of_early_settings(args: Iterable[str], files: Iterable[tuple[str, Mappi
             early |= flattened({option.strip("-+"): value})
             continue
         replacing = flattened(contents.get(value, {}))
-        lost = [path for path in early if str(replacing.get(path, early[path])) != early[path]]
+        lost = [path for path in early if path in replacing and not _is_same(early[path], replacing[path])]
         if lost:
             both = [f"--{path}={_brief(early[path])} by {_brief(replacing[path])}" for path in lost]
-            rank_zero_warn(
-                f"--config={value}: expected a file before single settings, got it after those that it replaces: "
+            raise GFTUsageError(
+                f"`--config={value}`: expected a file before single settings, got it after those that it replaces: "
                 f"{_listed(both)}; give single settings last"
             )
-            return
+
+
+def _is_same(typed_value: str, value: object) -> bool:
+    """Return whether a value of the command line is that of a file, such as ``1e-4`` and 0.0001."""
+    if str(value) == typed_value:
+        return True
+    with suppress(ValueError):
+        if float(typed_value) == value:
+            return True
+    try:
+        check_yaml(typed_value)
+        return bool(yaml.safe_load(typed_value) == value)
+    except (yaml.YAMLError, ValueError):  # a text, or what the parser will reject
+        return False
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +122,23 @@ def _brief(value: object) -> str:
     return cut(" ".join(str(value).split()), _MOST_SHOWN)
 
 
-def _is_complete(name: str) -> bool:
+def is_complete(name: str) -> bool:
     """Return whether a file is, or is a copy of, a complete configuration of the package."""
+    return any(not is_overlay(path) for path in _copied(name))
+
+
+def overlays_among(names: Iterable[str]) -> list[str]:
+    """Return the files that are, or are copies of, overlays of the package.
+
+    Example:
+        >>> overlays = overlays_among(map(str, shipped().values()))
+        >>> str(shipped()["configs/gsm8k.yaml"]) in overlays, str(shipped()["configs/overlays/grpo.yaml"]) in overlays
+        (False, True)
+    """
+    return [name for name in names if any(map(is_overlay, _copied(name)))]
+
+
+def _copied(name: str) -> list[Path]:
+    """Return the package's configurations that a file is the same as."""
     content = Path(name).read_bytes()
-    return any(path.read_bytes() == content for path in shipped().values() if not is_overlay(path))
+    return [path for path in shipped().values() if path.read_bytes() == content]

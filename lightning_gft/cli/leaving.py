@@ -11,6 +11,8 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from lightning_gft.cli.reporting import report
+
 
 @contextmanager
 def quiet_ends() -> Iterator[None]:
@@ -24,7 +26,7 @@ def quiet_ends() -> Iterator[None]:
         finally:
             sys.stdout.flush()  # here, where a closed pipe can be caught, not while the interpreter exits
     except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\n")
+        report("interrupted")
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
         if not _output_is_closed():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 import lightning_gft
 from lightning_gft.checks import cut, did_you_mean
-from lightning_gft.errors import GFTError
+from lightning_gft.cli.reporting import USAGE, one_line_mistakes, report, see_help
 
 PROG = "lightning-gft"
 
@@ -48,7 +47,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\nSee: {self.prog} --help\n")
+        report(message, see_help(self.prog))
+        self.exit(USAGE)
 
 
 def is_light(args: Sequence[str]) -> bool:
@@ -85,11 +85,18 @@ def run_light(args: Sequence[str]) -> None:
     if unknown:
         remedy = did_you_mean(unknown[0].partition("=")[0], _options(listed[str(named)], args[1:]))
         listed[str(named)].error(f"unrecognized arguments: {' '.join(unknown)}{remedy}")
-    try:
+    with one_line_mistakes(program_of(args)):
         _part(str(named), "run")(options)
-    except GFTError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
+
+
+def program_of(args: Sequence[str]) -> str:
+    """Return the program with the command that arguments begin with, if they begin with one.
+
+    Example:
+        >>> program_of(["fit", "--config=my.yaml"]), program_of(["--config=my.yaml", "fit"])
+        ('lightning-gft fit', 'lightning-gft')
+    """
+    return f"{PROG} {args[0]}" if args and args[0] in COMMANDS else PROG
 
 
 def _options(parser: argparse.ArgumentParser, args: Sequence[str]) -> list[str]:

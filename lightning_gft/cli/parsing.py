@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 import yaml
@@ -17,12 +16,16 @@ from typing_extensions import override
 import lightning_gft
 from lightning_gft.cli.components import Components, Instantiator
 from lightning_gft.cli.documents import check_yaml, read_files, typed
-from lightning_gft.cli.errors import TRACEBACK_VARIABLE
 from lightning_gft.cli.explaining import explain
 from lightning_gft.cli.given import flattened
+from lightning_gft.cli.reporting import USAGE, report, see_help, shows_traceback
+from lightning_gft.cli.yaml_errors import place_of_error, problem_of
 from lightning_gft.schedules import borrow_schedules
 
 _load_yaml = get_loader("yaml")
+
+_BEGIN = 20
+"""Characters of a value by which an error that shows it is recognised."""
 
 _MISSING = re.compile(r"(the following arguments are required: )([\w.]+(?:, [\w.]+)*)")
 
@@ -103,15 +106,16 @@ class Parser(LightningArgumentParser):
         if not self.exit_on_error:  # jsonargparse only tries whether the arguments parse
             super().error(message, ex)
         parser = getattr(ex, "subcommand_parser", None) or self
-        if ex is not None and os.environ.get(TRACEBACK_VARIABLE):
+        if ex is not None and shows_traceback():
             traceback.print_exception(ex)
         options = [option for action in parser._actions for option in action.option_strings]
         command = parser.prog.replace(" [options]", "")
         message, subcommand = _by_option(message)
         if subcommand and not command.endswith(f" {subcommand}"):
             command = f"{command} {subcommand}"
-        sys.stderr.write(f"error: {explain(message, options, dict(self._given()))}\nSee: {command} --help\n")
-        self.exit(2)
+        explained = explain(message, options, dict(self._given()))
+        report(_of_yaml(explained, self._arguments) or explained, see_help(command))
+        self.exit(USAGE)
 
     def _given(self) -> Iterator[tuple[str, Any]]:
         """Yield the path and value of all settings of files, and after them those of the command line."""
@@ -130,6 +134,19 @@ def _by_option(message: str) -> tuple[str, str]:
     if len({subcommand for subcommand, _, _ in names}) > 1 or "--" in options:
         return message, ""
     return missing[1] + ", ".join(options), names[0][0]
+
+
+def _of_yaml(explained: str, arguments: Iterable[str]) -> str:
+    """Return the error of a setting whose value on the command line begins as YAML and is none; empty for another."""
+    for option, value in typed(arguments):
+        setting = next(iter(flattened({option.strip("-+"): value})))
+        is_at_fault = explained.startswith(f"`{setting}`:") and value[:_BEGIN] in explained
+        if value.startswith(("{", "[")) and is_at_fault:
+            try:
+                check_yaml(value)
+            except yaml.YAMLError as error:
+                return f"`--{setting}`, {place_of_error(error, value)}: {problem_of(error, value)}"
+    return ""
 
 
 def _as_yaml(text: str) -> Any:

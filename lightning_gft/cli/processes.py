@@ -14,6 +14,8 @@ from contextlib import contextmanager
 import torch.distributed
 from lightning.pytorch.utilities import rank_zero_only
 
+from lightning_gft.cli.reporting import number_of_ranks, report
+
 _LAUNCHER = "LIGHTNING_GFT_LAUNCHER"
 """Environment variable that holds the process id of the launcher, which may not be the parent."""
 
@@ -28,7 +30,7 @@ def this_process() -> str:
         rank, number = torch.distributed.get_rank(), torch.distributed.get_world_size()
     else:
         rank = rank_zero_only.rank  # type: ignore[attr-defined]
-        number = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+        number = number_of_ranks()
     return f"rank {rank} of {number} on {socket.gethostname()}" if number > 1 else ""
 
 
@@ -51,7 +53,7 @@ def _wait_and_end(launcher: int) -> None:
     while os.getppid() == launcher:
         time.sleep(_INTERVAL)
     time.sleep(_GRACE)
-    sys.stderr.write(f"error: {this_process() or 'this process'} ends, because its launcher is gone\n")
+    report(f"{this_process() or 'this process'} ends, because its launcher is gone")
     sys.stderr.flush()
     os.kill(os.getpid(), signal.SIGKILL)  # a gentler signal may be blocked by what it waits for
 

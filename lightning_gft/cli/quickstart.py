@@ -15,7 +15,7 @@ import yaml
 import lightning_gft
 from lightning_gft.cli.documents import read_files
 from lightning_gft.cli.shipped import shipped
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTUsageError
 
 RUNS = {
     "base": ("validate", "configs/quickstart/gft.yaml"),
@@ -57,17 +57,17 @@ def describe(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Complete the runs, print a table and write a report."""
     if wrong := [setting for setting in options.settings if not setting.startswith("--") or "=" not in setting]:
-        raise GFTValueError(
+        raise GFTUsageError(
             f"`SETTING`: expected settings of the form --name=value, got {wrong[0]!r}; join name and value"
         )
     if moved := next(_moving(options.settings), None):
-        raise GFTValueError(
+        raise GFTUsageError(
             f"`SETTING`: expected settings that keep the runs' logs in their folders, got {moved}; leave it out, and "
             "choose the folder by --output"
         )
     folders = {name: options.output / name.lower() for name in RUNS}
     for name, (subcommand, config) in RUNS.items():
-        settings = [f"--trainer.default_root_dir={folders[name]}", *options.settings]
+        settings = [*options.settings, f"--trainer.default_root_dir={folders[name]}"]  # after files, which replace it
         _complete(name, folders[name], [subcommand, f"--config={shipped()[config]}", *settings])
     print(f"Logs: tensorboard --logdir {options.output}")
     print(f"To train again, remove {options.output}\n", flush=True)
@@ -83,7 +83,7 @@ def _moving(settings: Sequence[str]) -> Iterator[str]:
     filed = [(file, config.get("trainer") or {}) for file, config in read_files(settings)]
     for where, trainer in typed + filed:
         if not isinstance(trainer, dict):
-            raise GFTValueError(
+            raise GFTUsageError(
                 f"`SETTING`: expected trainer to be a mapping, got {trainer!r} in {where}; give a file of settings by "
                 "--config"
             )

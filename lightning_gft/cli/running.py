@@ -7,16 +7,20 @@ from pathlib import Path
 
 import torch
 
+from lightning_gft.cli.arguments import check_arguments
 from lightning_gft.cli.command import GFTCLI
 from lightning_gft.cli.errors import one_line_errors, one_line_warnings
 from lightning_gft.cli.leaving import quiet_ends
+from lightning_gft.cli.light import program_of
 from lightning_gft.cli.processes import end_with_launcher, failing_alone
 
 
 def run(args: list[str] | None = None) -> None:
     """Run the command line; every error ends the program."""
+    given = sys.argv[1:] if args is None else args
     end_with_launcher()
-    with failing_alone(), quiet_ends(), one_line_warnings(), one_line_errors():
+    with failing_alone(), quiet_ends(), one_line_warnings(), one_line_errors(program_of(given)):
+        check_arguments(given)  # again, for one of several ranks, which has to say which one it is
         _let_import_from_here()
         command = GFTCLI(args)
         command.trainer.strategy.barrier()  # a run succeeds only if all of its ranks do

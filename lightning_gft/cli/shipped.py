@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lightning_gft
 from lightning_gft.checks import cut, did_you_mean
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTUsageError, GFTValueError
 
 FOLDER = "configs"
 """Folder of the configurations, in the package, in a checkout and in their names."""
@@ -90,12 +90,12 @@ def full_name(name: str) -> str:
         'configs/gsm8k.yaml'
         >>> full_name("overlays/grop.yaml")
         Traceback (most recent call last):
-        lightning_gft.errors.GFTValueError: `NAME`: expected one of the package's configurations, got ...
+        lightning_gft.errors.GFTUsageError: `NAME`: expected one of the package's configurations, got ...
     """
     known = shipped()
     full = name if name in known else f"{FOLDER}/{name}"
     if full not in known:
-        raise GFTValueError(
+        raise GFTUsageError(
             f"`NAME`: expected one of the package's configurations, got {cut(name, _SHOWN)!r}"
             f"{did_you_mean(full, known) or '; lightning-gft configs lists them'}"
         )

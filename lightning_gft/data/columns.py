@@ -11,7 +11,7 @@ from lightning_gft.checks import did_you_mean, shorten
 from lightning_gft.data.cells import read_answers, read_conversation, read_variables
 from lightning_gft.data.errors import naming, row_name
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTValueError, remedies
 from lightning_gft.markers import check_marker
 from lightning_gft.stored import StoredGroup
 
@@ -150,10 +150,10 @@ class Columns:
             if column is None or column in available:
                 continue
             last = f", or to {self.conversation_column!r} for the last message" if self.conversation_column else ""
+            without = f"set it to null if there are no references{last}" if option == "answer_column" else ""
             raise GFTValueError(
                 f"`{option}`: expected one of the columns {', '.join(map(repr, available))}, got {column!r}"
-                + did_you_mean(column, unused)
-                + (f"; set it to null if there are no references{last}" if option == "answer_column" else "")
+                + remedies(did_you_mean(column, unused), without)
             )
 
     def read(self, rows: Sequence[Row]) -> list[TextExample]:

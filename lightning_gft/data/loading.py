@@ -21,7 +21,7 @@ from lightning_gft.data.repositories import Splits, find_in_folder, find_on_hub
 from lightning_gft.data.selection import Piece, Rows
 from lightning_gft.data.stored_table import StoredTable
 from lightning_gft.data.tables import DatasetTable, JoinedTable, Table
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTValueError, remedies
 from lightning_gft.hub import near
 from lightning_gft.stored import is_stored
 from lightning_gft.stored.reading import folder_nearby, is_shard
@@ -115,9 +115,8 @@ def _find_splits(path: str, name: str | None, where: str) -> Found:
         raise FileNotFoundError(f"{where}: expected data, got {what}; give {_SOURCES}")
     if suffix_of(Path(local)) in KINDS or not _may_be_on_hub(path):
         beside = near(local, files=True)
-        raise FileNotFoundError(
-            f"{where}: expected a path that exists, got one that does not exist{beside}; give {_SOURCES}"
-        )
+        remedy = remedies(beside, "" if beside.endswith("?") else f"give {_SOURCES}")
+        raise FileNotFoundError(f"{where}: expected a path that exists, got one that does not exist{remedy}")
     return find_on_hub(path, name, where)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lightning_gft.checks import did_you_mean
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTValueError, remedies
 
 
 def check_modules(model: PreTrainedModel, targets: str | Sequence[str], saved: Sequence[str]) -> list[nn.Module]:
@@ -74,7 +74,7 @@ def _targeted(model: PreTrainedModel, targets: str | Sequence[str]) -> list[tupl
         raise GFTValueError(
             f"`lora.target_modules`: expected a regular expression over the whole path of a module, such as "
             rf"'.*\.q_proj', got {targets!r}, which matches none of {type(model).__name__}"
-            f"{meant}; names are given as a list, [q_proj]"
+            f"{remedies(meant, 'names are given as a list, [q_proj]')}"
         )
     return [(name, modules[name]) for name in matched]
 
@@ -100,7 +100,7 @@ def _check_names(model: PreTrainedModel, field: str, names: Sequence[str]) -> No
     if missing:
         raise GFTValueError(
             f"`lora.{field}`: expected modules of {type(model).__name__}, got {', '.join(map(repr, missing))}"
-            f"{did_you_mean(missing[0], _leaves(model))}; use some of {_listed(_leaves(model))}"
+            + remedies(did_you_mean(missing[0], _leaves(model)), f"use some of {_listed(_leaves(model))}")
         )
 
 

@@ -17,7 +17,7 @@ from torchmetrics import Metric
 
 from lightning_gft.checks import did_you_mean
 from lightning_gft.data import PromptDataModule
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTValueError, remedies
 from lightning_gft.evaluation import Evaluator, log_key
 from lightning_gft.losses import GroupLoss, check_known
 from lightning_gft.metrics import Correctness
@@ -232,7 +232,7 @@ def _check_file_name(callback: Callback) -> None:
 
 def _unknown(setting: str, name: str, names: Collection[str], expected: str = "a figure that is logged") -> str:
     known = sorted((other for other in names if not other.endswith("/")), key=lambda n: (not n.startswith("val/"), n))
-    remedy = f"{did_you_mean(name, known) or ';'} there are {', '.join(known)}"
+    remedy = remedies(did_you_mean(name, known), f"there are {', '.join(known)}")
     if name.startswith("val/") and not any(other.startswith("val/") for other in known):
         remedy = "; no validation runs: give validation data, and a trainer.limit_val_batches above 0"
     return f"{setting}: expected {expected}, got {name!r}{remedy}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTUsageError, GFTValueError
 from lightning_gft.report.figures import plot_panels, table_rows
 from lightning_gft.report.page import build_page
 from lightning_gft.report.plot import save_plot
@@ -41,7 +41,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print a table of runs, and write their plot and their page."""
     if options.output.suffix.lower() not in _PAGE:
-        raise GFTValueError(
+        raise GFTUsageError(
             f"`--output`: expected a file that ends in .html, got {str(options.output)!r}; choose a name such as "
             "report.html"
         )

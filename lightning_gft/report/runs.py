@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lightning_gft import record
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTUsageError, GFTValueError
 from lightning_gft.report.description import Description, read_description
 from lightning_gft.report.logs import Series, in_order, is_training, read_log
 from lightning_gft.report.setup import read_config
@@ -63,17 +63,17 @@ class Run:
             ValueError: If there is no log, a log cannot be read, or the folder holds logs of several runs.
         """
         if not os.path.isdir(folder):  # noqa: PTH112 (false for names that no file can have)
-            raise GFTValueError(f"`RUN`: expected a folder, got {str(folder)!r}; give a run's trainer.default_root_dir")
+            raise GFTUsageError(f"`RUN`: expected a folder, got {str(folder)!r}; give a run's trainer.default_root_dir")
         paths = list(folder.glob(f"**/{_LOG}"))
         roots = sorted({_root(path) for path in paths})
         if len(roots) > 1:
-            raise GFTValueError(
+            raise GFTUsageError(
                 f"`RUN`: expected one run in {str(folder)!r}, got {len(roots)}; give each by itself: "
                 f"{', '.join(str(root) for root in roots[:_MOST_NAMED])}{' ...' if roots[_MOST_NAMED:] else ''}"
             )
         logs = [(path, read_log(path)) for path in sorted(paths, key=_age)]
         if not logs:
-            raise GFTValueError(
+            raise GFTUsageError(
                 f"`RUN`: expected a folder with {_LOG} in it or below, got {str(folder)!r}; give the "
                 "trainer.default_root_dir of a run that has begun"
             )
@@ -156,7 +156,7 @@ def read_runs(given: Sequence[str]) -> list[Run]:
     for argument in given:
         name, folder = _split(argument)
         if any(run.name == name for run in runs):
-            raise GFTValueError(
+            raise GFTUsageError(
                 f"`RUN`: expected a name of its own for each, got {name!r} twice; name one by NAME=FOLDER"
             )
         runs.append(Run.read(name, folder))
@@ -174,7 +174,7 @@ def _split(argument: str) -> tuple[str, Path]:
     name, equals, folder = argument.partition("=")
     named = bool(equals) and not os.path.exists(argument)  # a folder's name may hold "="  # noqa: PTH110 (of any text)
     if not (folder and name.strip() if named else argument):
-        raise GFTValueError(
+        raise GFTUsageError(
             f"`RUN`: expected FOLDER or NAME=FOLDER, got {visible(argument, _LONGEST_NAME)!r}; give both"
         )
     path = Path(folder if named else argument)

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from typing_extensions import override
 
 from lightning_gft.checks import check_choice, check_count, check_number
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTValueError, named
 from lightning_gft.schedules.base import Length, Schedule
 
 Shape = Literal["cosine", "linear", "constant", "inverse_sqrt", "warmup_stable_decay"]
@@ -83,9 +83,12 @@ class WarmupSchedule(Schedule):
         total = num_steps() if decays or self.warmup_ratio else None
         warmup = self.warmup_steps or math.ceil(self.warmup_ratio * (total or 0))
         if total is not None and warmup >= total:
+            option = "warmup_steps" if self.warmup_steps else "warmup_ratio"
             rank_zero_warn(
-                f"`model.lr_scheduler`: the warm-up takes {warmup} optimizer steps and the run {total}, so the "
-                "learning rate never reaches the optimizer's; lower warmup_steps, or raise trainer.max_steps"
+                named(
+                    f"`lr_scheduler`: the warm-up takes {warmup} optimizer steps and the whole schedule {total}, so "
+                    f"the learning rate never reaches the optimizer's; lower {option}, or train for more steps"
+                )
             )
         if self.name == "linear":  # transformers has no linear decay that ends above 0 and accepts every learning rate
             return LambdaLR(optimizer, lambda step: self._linear(step, warmup, total or 0))

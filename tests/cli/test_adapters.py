@@ -118,7 +118,7 @@ def test_what_an_optimizer_of_bitsandbytes_refuses(
 def test_missing_library_is_named(overlay: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(extras, "find_spec", lambda _: None)
     message = refused(capsys, "fit", "--config", GFT, "--config", overlay)
-    assert message.startswith("error: `model.policy.lora` (")
+    assert "\nerror: `model.policy.lora` (" in message
     assert "): lora needs peft, which is not installed: pip install 'lightning-gft[lora]'" in message
 
 

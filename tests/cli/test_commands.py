@@ -15,7 +15,9 @@ import lightning_gft
 from lightning_gft.cli import main
 from lightning_gft.cli.command import GFTCLI
 from lightning_gft.cli.light import COMMANDS, LIGHT
-from tests.cli.command import GFT, refused
+from tests.cli.command import GFT, ROOT, refused
+
+OVERLAY = ROOT / "configs/overlays/grpo.yaml"
 
 IMPORTED = """
 import sys
@@ -50,6 +52,24 @@ def test_threads_that_wait_yield_unless_the_user_says_otherwise(given: str | Non
 def test_light_commands_import_no_library_of_training(args):
     ended = subprocess.run([sys.executable, "-c", IMPORTED, *args], capture_output=True, text=True, check=True)
     assert ended.stdout.endswith("imported: []\n")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["fit"],
+        ["fit", "--config"],
+        ["validate", "--config=nowhere.yaml"],
+        ["fit", f"--config={OVERLAY}"],
+        ["export", "--config", GFT, "--modle.loss=SFTLoss"],
+        ["--config=nowhere.yaml", "fit"],
+    ],
+)
+def test_a_mistake_in_arguments_is_reported_before_a_library_of_training_is_imported(args):
+    ended = subprocess.run([sys.executable, "-c", IMPORTED, *args], capture_output=True, text=True)
+    assert ended.stdout.endswith("imported: []\n")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("error: `")
 
 
 def test_the_help_lists_every_command(capsys):
@@ -89,7 +109,7 @@ def test_the_version(capsys):
         ([], "the following arguments are required: COMMAND"),
         (["fti"], "`COMMAND`: expected a command of lightning-gft, got 'fti'; did you mean fit?"),
         (["xyz"], "got 'xyz'; it has fit, validate, test"),
-        (["doctor", "--all"], "unrecognized arguments: --all\nSee: lightning-gft doctor --help"),
+        (["doctor", "--all"], "See: lightning-gft doctor --help\nerror: unrecognized arguments: --all\n"),
         (["configs", "copy", "--al"], "unrecognized arguments: --al; did you mean --all?\n"),
         (["report", "runs", "--out=page.html"], "unrecognized arguments: --out=page.html; did you mean --output?\n"),
         (["quickstart", "fast"], "`SETTING`: expected settings of the form --name=value, got 'fast'"),
@@ -102,4 +122,4 @@ def test_the_version(capsys):
 def test_mistakes_are_reported(args, message, capsys):
     printed = refused(capsys, *args)
     assert message in printed
-    assert printed.startswith("error: ")
+    assert printed.splitlines()[-1].startswith("error: ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,7 @@ import pytest
 import yaml
 
 from lightning_gft.cli import main
-from lightning_gft.cli.documents import read_files
-from lightning_gft.cli.layers import warn_of_early_settings
-from tests.cli.command import GFT, ROOT, SFT, base_of, printed_config, refused
+from tests.cli.command import GFT, ROOT, base_of, printed_config, refused
 
 CONFIGS = sorted(path for path in ROOT.glob("configs/**/*.yaml") if path.parent.name != "overlays")
 OVERLAYS = ROOT / "configs/overlays"
@@ -193,73 +190,3 @@ def test_validations_are_counted_over_epochs_so_that_few_rows_suit_too(path: Pat
     settings = [yaml.safe_load(each.read_text()).get("trainer") or {} for each in (*below, path)]
     trainer = {name: value for layer in settings for name, value in layer.items()}
     assert not isinstance(trainer.get("val_check_interval"), int) or trainer["check_val_every_n_epoch"] is None
-
-
-@pytest.mark.parametrize("copied", [False, True])
-def test_a_complete_configuration_after_another_file_is_warned_of(copied: bool, capsys, recwarn, tmp_path):
-    own = tmp_path / "own.yaml"
-    own.write_text("model: {optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.5}}}\nseed_everything: 7\n")
-    base = tmp_path / "base.yaml"
-    base.write_bytes(Path(GFT).read_bytes())
-    named = str(base) if copied else GFT
-    printed_config(capsys, f"--config={own}", "--config", named)
-    (warning,) = [str(warned.message) for warned in recwarn if str(warned.message).startswith("--config=")]
-    assert warning.startswith(
-        f"--config={named}: expected a complete configuration first, got it after {own}, of which it replaces `"
-    )
-    replaced = set(re.findall(r"`([\w.]+)`", warning))
-    assert replaced == {"seed_everything", "model.optimizer", "model.optimizer.lr"}
-
-
-def test_only_files_whose_settings_are_replaced_are_named(capsys, recwarn, tmp_path):
-    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
-    first.write_text("seed_everything: 7\n")
-    second.write_text("trainer: {enable_model_summary: false}\n")
-    printed_config(capsys, "--config", GFT, f"--config={first}", f"--config={second}", "--config", GFT)
-    (warning,) = [str(warned.message) for warned in recwarn if "complete configuration" in str(warned.message)]
-    assert f"got it after {first}, of which it replaces `seed_everything` (7 by 0);" in warning
-
-
-def test_two_complete_configurations_are_warned_of(capsys, recwarn):
-    printed_config(capsys, "--config", GFT, "--config", SFT)
-    (warning,) = [str(warned.message) for warned in recwarn if "complete configuration" in str(warned.message)]
-    assert warning == f"`--config`: expected one complete configuration, got {GFT} and {SFT}"
-
-
-@pytest.mark.parametrize("setting", ["--model.optimizer.lr=0.5", "--model.optimizer.init_args.lr=0.5"])
-def test_a_setting_that_a_later_file_replaces_is_warned_of(setting: str, capsys, recwarn):
-    printed_config(capsys, setting, "--seed_everything", "0", f"--config={GFT}")
-    (warning,) = [str(warned.message) for warned in recwarn if "single settings" in str(warned.message)]
-    assert re.fullmatch(
-        rf"--config={GFT}: expected a file before single settings, got it after those that it replaces: "
-        r"--model.optimizer.lr=0.5 by [\d.e-]+; give single settings last",
-        warning,
-    )
-
-
-def test_a_long_value_that_is_replaced_is_cut_to_one_line(capsys, recwarn, tmp_path):
-    first, last = tmp_path / "first.yaml", tmp_path / "last.yaml"
-    template = "a line\n" * 100
-    first.write_text(yaml.dump({"data": {"prompt_template": template}}))
-    last.write_text(yaml.dump({"data": {"prompt_template": template + "{prompt}"}}))
-    warn_of_early_settings([f"--data.prompt_template={template}", f"--config={last}"], read_files([f"--config={last}"]))
-    (warning,) = [str(warned.message) for warned in recwarn]
-    assert "\n" not in warning
-    assert len(warning) < 400 + len(str(last))
-
-
-@pytest.mark.parametrize(
-    "args", [("--config", GFT, "--model.optimizer.lr=0.5"), ("--trainer.max_time=00:01:00:00", "--config", GFT)]
-)
-def test_a_setting_that_no_later_file_replaces_is_not(args: tuple[str, ...], capsys, recwarn):
-    printed_config(capsys, *args)
-    assert not [warned for warned in recwarn if "single settings" in str(warned.message)]
-
-
-def test_files_after_a_complete_configuration_are_not_warned_of(capsys, recwarn, tmp_path):
-    own = tmp_path / "own.yaml"
-    own.write_text("model: {optimizer: {init_args: {weight_decay: 0.5}}}\n")
-    changed = tmp_path / "changed.yaml"
-    changed.write_text(Path(GFT).read_text() + "# the user's own now\n")
-    printed_config(capsys, "--config", GFT, "--config", str(own), "--config", str(changed))
-    assert not [warned for warned in recwarn if str(warned.message).startswith("--config=")]

@@ -23,7 +23,7 @@ def report(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     parser.add_argument("--schedules", type=list[StageSchedule])
     with pytest.raises(SystemExit):
         parser.parse_args([*args])
-    return capsys.readouterr().err.splitlines()[0]
+    return capsys.readouterr().err.splitlines()[-1]
 
 
 def in_file(folder: Path, sources: str) -> str:

@@ -28,7 +28,7 @@ def closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ctrl_c_is_a_line_and_its_status(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "lightning_gft.cli.running", SimpleNamespace(run=interrupt))
     with pytest.raises(SystemExit) as stop:
-        main(["fit"])
+        main(["fit", "--config", GFT])
     assert stop.value.code == 130
     assert capsys.readouterr().err == "error: interrupted\n"
 
@@ -51,7 +51,7 @@ def test_reader_that_has_left_ends_the_program_quietly(run, monkeypatch, capsys)
     closed_output(monkeypatch)
     monkeypatch.setitem(sys.modules, "lightning_gft.cli.running", SimpleNamespace(run=run))
     with pytest.raises(SystemExit) as stop:
-        main(["fit"])
+        main(["fit", "--config", GFT])
     assert stop.value.code == 141
     sys.stdout.close()  # as the interpreter does when it ends
     assert capsys.readouterr().err == ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning_gft.checks import check_number
 from lightning_gft.cli.checks import check_port
 from lightning_gft.cli.errors import one_line_errors
+from lightning_gft.cli.reporting import report
 from lightning_gft.errors import GFTTypeError, GFTValueError
 
 
@@ -22,15 +25,25 @@ def test_long_text_of_an_error_is_cut(capsys):
         raise torch.OutOfMemoryError("begin" + "x" * 5_000_000 + "end")
     shown = capsys.readouterr().err
     assert len(shown) < 5000
-    assert shown.startswith("error: beginxx")
-    assert "characters]" in shown
-    assert "end\nLower model.micro_batch_tokens" in shown
+    hint, error = shown.splitlines()
+    assert "TRACEBACK" in hint
+    assert error.startswith("error: beginxx")
+    assert "characters]" in error
+    assert "end Lower model.micro_batch_tokens" in error
+
+
+def test_an_error_is_written_at_once_with_its_hint_before_it(monkeypatch):
+    written: list[str] = []
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=written.append))
+    report("`a`: expected b", "See: lightning-gft fit --help")
+    report("interrupted")
+    assert written == ["See: lightning-gft fit --help\nerror: `a`: expected b\n", "error: interrupted\n"]
 
 
 def test_place_that_fails_while_a_run_writes_is_told_in_a_line(capsys):
     with pytest.raises(SystemExit), one_line_errors():
         (Path("/dev/null") / "run").mkdir()
-    assert capsys.readouterr().err.startswith("error: /dev/null/run: Not a directory\n")
+    assert capsys.readouterr().err.endswith(")\nerror: /dev/null/run: Not a directory\n")
 
 
 def test_what_may_be_a_mistake_in_the_code_keeps_its_traceback():
@@ -62,7 +75,7 @@ def raise_in(package: str, error: Exception) -> None:
 def test_errors_about_the_configuration_are_told_in_a_line(package, error, told, capsys):
     with pytest.raises(SystemExit if told else type(error)), one_line_errors():
         raise_in(package, error)
-    assert capsys.readouterr().err.startswith(f"error: {error}\n" if told else "")
+    assert capsys.readouterr().err.endswith(f")\nerror: {error}\n" if told else "")
 
 
 def test_port_that_is_none_is_told_in_a_line(monkeypatch):
@@ -99,14 +112,14 @@ NCCL = "NCCL error in: /pytorch/torch/csrc/distributed/c10d/NCCLUtils.cpp:1, {},
             torch.distributed.DistStoreError("Timed out after 9 seconds waiting for clients. 1/2 clients joined."),
             "the ranks of this run have not met: Timed out after 9 seconds waiting for clients. 1/2 clients",
         ),
-        (torch.OutOfMemoryError("CUDA out of memory."), "CUDA out of memory.\nLower model.micro_batch_tokens"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "CUDA out of memory. Lower model.micro_batch_tokens"),
     ],
 )
 def test_error_of_a_device_or_another_process_is_told_in_a_line(error, told, capsys):
     with pytest.raises(SystemExit) as stop, one_line_errors():
         raise error
     assert stop.value.code == 1
-    assert capsys.readouterr().err.startswith(f"error: {told}")
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {told}")
 
 
 def test_error_of_nccl_that_no_other_process_caused_keeps_its_traceback():
@@ -120,7 +133,8 @@ def test_one_of_several_processes_says_which_it_is(monkeypatch, capsys):
     monkeypatch.setattr(rank_zero_only, "rank", 3)
     with pytest.raises(SystemExit), one_line_errors():
         check_number("lr", 0, above=0)
-    assert capsys.readouterr().err.startswith(f"error: rank 3 of 4 on {socket.gethostname()}: `lr`: expected a nu")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: rank 3 of 4 on {socket.gethostname()}: `lr`: expected a number")
 
 
 def test_error_is_left_for_torchrun(monkeypatch, tmp_path):

@@ -29,4 +29,4 @@ def test_an_error_of_the_trainer_names_the_option(message, setting, kind):
     options |= {"strategy": "auto", "logger": True, "profiler": None, "plugins": ""}
     with pytest.raises(GFTValueError) as caught, naming_options("trainer", options):
         raise kind(message)
-    assert str(caught.value) == f"`{setting}`: {message}"
+    assert str(caught.value) == f"`{setting}`: {' '.join(message.split())}"

@@ -17,6 +17,8 @@ from lightning_gft.cli.shipped import shipped
 from tests.cli.command import ROOT, SMALL
 from tests.report.logged import train, val, write_log
 
+SEE = "See: lightning-gft quickstart --help\n"
+
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
@@ -57,7 +59,7 @@ def test_a_complete_run_is_not_repeated(ran, tmp_path, capsys):
     assert f"SFT: complete in {tmp_path / 'out/sft'}\n" in capsys.readouterr().out
     main(["quickstart", output, "--", "--data.seed=1"])
     assert len(ran) == 6
-    assert all(call[-1] == "--data.seed=1" for call in ran[3:])
+    assert all(call[2:-1] == ["--data.seed=1"] for call in ran[3:])
 
 
 def test_other_code_or_settings_repeat_it(monkeypatch, tmp_path):
@@ -111,8 +113,8 @@ def test_settings_that_move_the_logs_are_refused_before_any_run(
     with pytest.raises(SystemExit):
         main(["quickstart", "--", "--data.seed=1", setting])
     assert capsys.readouterr().err == (
-        f"error: `SETTING`: expected settings that keep the runs' logs in their folders, got {named}; leave it out, "
-        "and choose the folder by --output\n"
+        f"{SEE}error: `SETTING`: expected settings that keep the runs' logs in their folders, got {named}; leave it "
+        "out, and choose the folder by --output\n"
     )
     assert not ran
 
@@ -126,8 +128,8 @@ def test_a_trainer_in_a_file_of_its_own_is_refused(ran, setting, where, tmp_path
     with pytest.raises(SystemExit):
         main(["quickstart", "--", setting])
     assert capsys.readouterr().err == (
-        f"error: `SETTING`: expected trainer to be a mapping, got 'my.yaml' in {where}; give a file of settings by "
-        "--config\n"
+        f"{SEE}error: `SETTING`: expected trainer to be a mapping, got 'my.yaml' in {where}; give a file of settings "
+        "by --config\n"
     )
     assert not ran
 
@@ -143,17 +145,17 @@ def test_a_trainer_in_a_file_of_its_own_is_refused(ran, setting, where, tmp_path
 )
 def test_settings_of_the_trainer_that_leave_the_logs_are_those_of_all_runs(ran, setting, tmp_path):
     main(["quickstart", f"--output={tmp_path}", "--", setting])
-    assert [call[-1] for call in ran] == [setting] * 3
+    assert [call[2:-1] for call in ran] == [[setting]] * 3
 
 
 def test_other_settings_in_a_file_are_those_of_all_runs(ran, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("my.yaml").write_text("trainer: {max_steps: 3, logger: true, default_root_dir: null}\nseed_everything: 1\n")
     main(["quickstart", "--", "--config=my.yaml"])
-    assert [call[-1] for call in ran] == ["--config=my.yaml"] * 3
+    assert [call[2:-1] for call in ran] == [["--config=my.yaml"]] * 3
     with pytest.raises(SystemExit):
         main(["quickstart", "--", "--config=none.yaml"])
-    assert "error: --config=none.yaml: expected a YAML file, got No such file" in capsys.readouterr().err
+    assert "error: `--config=none.yaml`: expected a YAML file, got No such file" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -95,6 +95,16 @@ def test_missing_path_is_named_with_what_is_read(path: str) -> None:
         load_rows(path, path_field="val_path")
 
 
+def test_missing_path_that_is_close_to_another_has_that_as_its_only_remedy(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}")
+    with pytest.raises(FileNotFoundError) as raised:
+        load_rows(str(tmp_path / "row.jsonl"))
+    assert str(raised.value) == (
+        f"`path` ('{tmp_path}/row.jsonl'): expected a path that exists, got one that does not exist; did you mean "
+        f"{tmp_path}/rows.jsonl?"
+    )
+
+
 def test_glob_without_match_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"`path` \('.*\*\.json'\): expected files that match it, got none"):
         load_rows(str(tmp_path / "*.json"))

@@ -160,8 +160,10 @@ def test_settings_are_checked(arguments: dict[str, Any], message: str):
 
 
 def test_a_warm_up_beyond_the_run_is_told():
-    with pytest.warns(UserWarning, match="warm-up takes 9 optimizer steps and the run 6"):
-        rates(WarmupSchedule(warmup_steps=9))
+    for schedule, option in ((WarmupSchedule(warmup_steps=9), "steps"), (WarmupSchedule(warmup_ratio=1.0), "ratio")):
+        told = rf"^`model\.lr_scheduler`: the warm-up takes \d .* whole schedule 6, .*; lower warmup_{option}, or train"
+        with pytest.warns(UserWarning, match=told):
+            rates(schedule)
 
 
 def test_errors_say_that_they_are_the_schedules():

@@ -184,7 +184,7 @@ def test_the_base_is_named_so_that_it_is_found_from_anywhere(tmp_path: Path, mon
         ({"target_modules": []}, r"`lora\.target_modules`: expected at least one module, got \[\]"),
         (
             {"modules_to_save": ["head"]},
-            r"`lora\.modules_to_save`: expected modules of Qwen2ForC.*, got 'head'; did you mean lm_head\?; .*lm",
+            r"`lora\.modules_to_save`: expected modules of Qwen2ForC.*, got 'head'; did you mean lm_head\? Use .*lm",
         ),
     ],
 )

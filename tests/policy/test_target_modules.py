@@ -30,7 +30,7 @@ def test_a_stored_pattern_that_is_none_is_named(tmp_path: Path):
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        (["qproj"], "expected modules of Qwen2ForCausalLM, got 'qproj'; did you mean q_proj?; use some of"),
+        (["qproj"], "expected modules of Qwen2ForCausalLM, got 'qproj'; did you mean q_proj? Use some of"),
         (r".*\.q_prj", "which matches none of Qwen2ForCausalLM; did you mean q_proj?"),
         (
             ["self_attn"],

@@ -75,7 +75,7 @@ def test_names_are_those_that_a_run_logs(kl):
     [
         (
             EarlyStopping("val/mean@8"),
-            r"EarlyStopping.monitor: .* got 'val/mean@8'; did you mean val/mean@2\? there are",
+            r"EarlyStopping.monitor: .* got 'val/mean@8'; did you mean val/mean@2\? There are",
         ),
         (EarlyStopping("val_loss"), r"got 'val_loss'; .*there are val/entropy, val/greedy_accuracy, .*, train/loss"),
         (ModelCheckpoint(monitor="train/rewards/accuracy/mean"), "did you mean train/rewards/score/mean"),

@@ -22,7 +22,7 @@ from lightning_gft.callbacks.run_record import record_folder
 from lightning_gft.callbacks.stopped import KeepStopped
 from lightning_gft.callbacks.writing import giving_up
 from lightning_gft.checks import did_you_mean
-from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.errors import GFTTypeError, GFTValueError, remedies
 from lightning_gft.module import GFTLitModule
 
 
@@ -176,7 +176,7 @@ def _checked(field: str, names: object) -> frozenset[str]:
     for name in names:
         if name not in known:
             raise GFTValueError(
-                f"`{field}` of Advice: expected names of rules, got {name!r}{did_you_mean(name, known) or ';'} there "
-                f"are {', '.join(known)}"
+                f"`{field}` of Advice: expected names of rules, got {name!r}"
+                + remedies(did_you_mean(name, known), f"there are {', '.join(known)}")
             )
     return frozenset(names)

@@ -117,6 +117,15 @@ def test_an_error_names_the_setting_that_a_stage_has_its_optimizer_from():
         fit(make_module(SFTLoss()), callbacks=[StageSchedule({"a": Stage(**STEP), "b-1": Stage(**own, **STEP)})])
 
 
+def test_a_warm_up_beyond_a_stage_names_the_schedule_of_the_stage():
+    own = Stage(lr_scheduler=WarmupSchedule(warmup_steps=9), **STEP)
+    stages = {"a": Stage(**STEP), "b": own}
+    with pytest.warns(
+        UserWarning, match=r"^`stages\.b\.lr_scheduler`: the warm-up takes 9 optimizer steps and the who"
+    ):
+        fit(make_module(SFTLoss()), callbacks=[StageSchedule(stages)])
+
+
 def test_an_error_of_the_modules_schedule_in_a_stage_names_the_modules():
     module = make_module(SFTLoss(), lr_scheduler=WarmupSchedule(), evaluation=TWO)
     stages = {"a": Stage(**STEP), "b": Stage(until=ENDLESS)}

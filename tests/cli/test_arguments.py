@@ -1,0 +1,125 @@
+"""What is checked of arguments before the libraries of training are imported, against the real parser."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lightning_gft.cli import main
+from lightning_gft.cli.arguments import REQUIRED, SETTINGS, check_arguments
+from lightning_gft.cli.parsing import Parser
+from lightning_gft.errors import GFTUsageError
+from tests.cli.command import GFT, ROOT, refused
+
+OVERLAY = str(ROOT / "configs/overlays/grpo.yaml")
+
+
+def mistake(*args: str) -> str:
+    with pytest.raises(GFTUsageError) as raised:
+        check_arguments(args)
+    return str(raised.value)
+
+
+def test_the_settings_of_each_command_are_those_of_its_parser(monkeypatch, tmp_path, capsys):
+    parsers: list[Parser] = []
+
+    def capture(parser: Parser, *_: Any, **__: Any) -> None:
+        parsers.append(parser)
+        raise KeyboardInterrupt
+
+    (tmp_path / "whole.yaml").write_text("fit: {}")
+    with monkeypatch.context() as patch:
+        patch.setattr(Parser, "parse_args", capture)
+        with pytest.raises(SystemExit):
+            main([f"--config={tmp_path / 'whole.yaml'}", "fit"])  # reads the settings of all commands
+    commands: dict[str, Parser] = parsers[0]._subcommands_action.choices
+    assert SETTINGS.keys() == commands.keys()
+    for name, parser in commands.items():
+        first = dict.fromkeys(action.dest.partition(".")[0] for action in parser._actions)
+        assert {*SETTINGS[name]} == first.keys() - {"help"}, name
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            parser.parse_args([])
+        required = capsys.readouterr().err.partition("arguments are required: ")[2].strip().split(", ")
+        assert {*REQUIRED} <= {*required}, name
+
+
+@pytest.mark.parametrize("typed", ["--modle.loss=SFTLoss", "--modle", "--modle.loss.init_args.threshold+=3"])
+def test_a_misspelt_first_name_is_found_early(typed, tmp_path):
+    expected = "`modle`: expected a setting of the command, got an unknown one; did you mean `model`?"
+    assert mistake("fit", "--config", GFT, typed) == expected
+    (tmp_path / "run.yaml").write_text("modle: {loss: SFTLoss}")
+    assert mistake("fit", "--config", GFT, f"--config={tmp_path / 'run.yaml'}") == expected
+
+
+@pytest.mark.parametrize("setting", ["--max_steps=3", "--xyz=3", "--data.seed=-1", "-1e-4", "--", "--trainer.lgger=x"])
+def test_what_only_the_parser_knows_is_left_to_it(setting):
+    check_arguments(["fit", "--config", GFT, setting])
+
+
+def test_a_missing_complete_configuration_is_named_with_an_example(tmp_path):
+    assert mistake("fit") == (
+        "`model.policy`, `model.sampler`, `model.loss`, `data`: expected a complete configuration, got none of these "
+        "settings; give one, as in `lightning-gft fit --config=configs/gsm8k.yaml`"
+    )
+    own = tmp_path / "own.yaml"
+    own.write_text("model: {loss: {class_path: SFTLoss}, sampler: {class_path: GroupSampler}}")
+    assert mistake("test", "--config", str(own), "--data=ArithmeticDataModule").startswith(
+        "`model.policy`: expected a "
+    )
+
+
+def test_an_overlay_alone_is_named_as_such(tmp_path):
+    copied = tmp_path / "copied.yaml"
+    copied.write_text((ROOT / "configs/overlays/grpo.yaml").read_text())
+    for overlay in (OVERLAY, str(copied)):
+        message = mistake("fit", "--config", overlay)
+        assert f"; {overlay} is an overlay, which changes a complete configuration that comes first; give" in message
+        assert message.endswith(f"as in `lightning-gft fit --config=configs/gsm8k.yaml --config={overlay}`")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["fit", "--help"],
+        ["fit", "-h"],
+        ["fit", "--model.loss.help=GFTLoss"],
+        ["fit", "--print_config"],
+        ["fit", "--print_config=skip_null"],
+        ["fit", "--model={policy: x}", "--data=ArithmeticDataModule"],
+        ["fit", "--model=model.yaml", "--data", "data.yaml"],
+        [f"--config={GFT}", "fit"],
+    ],
+)
+def test_what_needs_no_complete_configuration_or_may_have_one_elsewhere_is_left_to_the_parser(args):
+    check_arguments(args)
+
+
+def test_a_pipe_which_can_be_read_only_once_is_left_to_the_parser(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    check_arguments(["fit", f"--config={tmp_path / 'pipe'}"])
+
+
+@pytest.mark.parametrize("variable", ["WORLD_SIZE", "SLURM_NTASKS"])
+def test_one_of_several_ranks_leaves_it_to_the_run_which_says_which_rank_it_is(variable, monkeypatch):
+    ran: list[list[str]] = []
+    monkeypatch.setitem(sys.modules, "lightning_gft.cli.running", SimpleNamespace(run=ran.append))
+    monkeypatch.setenv(variable, "2")
+    main(["fit"])
+    assert ran == [["fit"]]
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(SystemExit):
+        main(["fit"])
+    assert len(ran) == 1
+
+
+def test_a_checkpoint_callback_that_would_write_nothing_is_named_with_its_remedy(capsys, tmp_path):
+    run = ("fit", "--config", GFT, f"--trainer.default_root_dir={tmp_path}", "--trainer.callbacks=ModelCheckpoint")
+    assert refused(capsys, *run).endswith(
+        "error: `trainer.enable_checkpointing`: expected true with a ModelCheckpoint among trainer.callbacks, got "
+        "false; set it to true, or remove the callback\n"
+    )
