@@ -17,6 +17,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from lightning_gft.checks import did_you_mean
+from lightning_gft.cli.reporting import raised_by
 from lightning_gft.distributed import check_strategy_name
 from lightning_gft.errors import GFTError, GFTValueError
 
@@ -79,7 +80,7 @@ def check_port(world_size: int) -> None:
 
 @contextmanager
 def naming_options(setting: str, options: Mapping[str, Any]) -> Iterator[None]:
-    """Context in which errors of Lightning about an option begin with its setting.
+    """Context in which errors of Lightning about an option begin with its setting; those of other code stay.
 
     Args:
         setting: Setting of the object that has the options.
@@ -90,15 +91,16 @@ def naming_options(setting: str, options: Mapping[str, Any]) -> Iterator[None]:
         GFTValueError: In place of an error of Lightning.
 
     Example:
-        >>> with naming_options("trainer", {"max_steps": -5, "accelerator": "gpu"}):
-        ...     raise ValueError("No supported gpu backend found!")
+        >>> from lightning.pytorch import Trainer
+        >>> with naming_options("trainer", {"max_steps": -5, "accelerator": "cpu"}):
+        ...     Trainer(max_steps=-5, accelerator="cpu", logger=False)
         Traceback (most recent call last):
-        lightning_gft.errors.GFTValueError: `trainer.accelerator`: No supported gpu backend found!
+        lightning_gft.errors.GFTValueError: `trainer.max_steps`: ...
     """
     try:
         yield
     except (MisconfigurationException, TypeError, ValueError) as error:
-        if isinstance(error, GFTError):
+        if isinstance(error, GFTError) or raised_by(error) != "lightning":
             raise
         option = _option_at_fault(str(error), options)
         reason = " ".join(str(error).split())  # in one line

@@ -22,7 +22,7 @@ from lightning_gft.cli.components import unnamed_component_of
 from lightning_gft.cli.explaining import explain
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.processes import this_process
-from lightning_gft.cli.reporting import hint_for, report, shows_traceback, status_of
+from lightning_gft.cli.reporting import hint_for, raised_by, report, shows_traceback, status_of
 from lightning_gft.errors import GFTError, GFTUsageError
 
 _CONFIGURED = ("lightning", "jsonargparse")
@@ -141,12 +141,6 @@ def _own_message(error: Exception) -> str | None:
         return f"{error.filename or 'a file of this run'}: {error.strerror}"
     if isinstance(error, OSError) and error.errno is None:  # raised by Python code, not by the operating system
         return str(error) or None
-    if isinstance(error, ValueError | ImportError) and _raised_by(error) in _CONFIGURED:
+    if isinstance(error, ValueError | ImportError) and raised_by(error) in _CONFIGURED:
         return explain(str(error))
     return None
-
-
-def _raised_by(error: Exception) -> str:
-    """Return the package of the innermost function in an error's traceback."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

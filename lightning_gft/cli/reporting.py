@@ -76,6 +76,20 @@ def hint_for(error: BaseException, program: str) -> str:
     return "" if shows_traceback() else f"({TRACEBACK_VARIABLE}=1 shows where it was raised)"
 
 
+def raised_by(error: BaseException) -> str:
+    """Return the package of the innermost function in the traceback of an error that was raised.
+
+    Example:
+        >>> try:
+        ...     traceback.walk_tb(1, 2)
+        ... except TypeError as error:
+        ...     raised_by(error)
+        'lightning_gft'
+    """
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
 @contextmanager
 def usage_errors(*kinds: type[Exception]) -> Iterator[None]:
     """Context in which errors of some kinds are mistakes in the arguments: no part of a run is built yet.

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from types import FunctionType
+
 import pytest
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_gft.cli.checks import naming_options
 from lightning_gft.errors import GFTValueError
+
+
+def raise_within(module: str, error: Exception) -> None:
+    """Raise an error as a function of some module would."""
+
+    def fail() -> None:
+        raise error
+
+    FunctionType(fail.__code__, {"__name__": module}, closure=fail.__closure__)()
+
+
+@pytest.mark.parametrize("kind", [MisconfigurationException, TypeError, ValueError])
+def test_an_error_of_a_plugin_keeps_its_class_and_traceback(kind):
+    error = kind("max_steps is 3 in the plugin of a user")
+    with pytest.raises(kind) as caught, naming_options("trainer", {"max_steps": 3}):
+        raise_within("my_project.plugins", error)
+    assert caught.value is error
 
 
 @pytest.mark.parametrize(
@@ -28,5 +47,5 @@ def test_an_error_of_the_trainer_names_the_option(message, setting, kind):
     options = {"max_steps": -5, "limit_val_batches": -3, "max_time": "abc", "accelerator": "gpu", "devices": [5]}
     options |= {"strategy": "auto", "logger": True, "profiler": None, "plugins": ""}
     with pytest.raises(GFTValueError) as caught, naming_options("trainer", options):
-        raise kind(message)
+        raise_within("lightning.pytorch.trainer", kind(message))
     assert str(caught.value) == f"`{setting}`: {' '.join(message.split())}"
