@@ -149,7 +149,7 @@ def test_parts_that_do_not_go_with_the_data_are_all_named(tokenizer: PreTrainedT
     told = report_of(tmp_path, tokenizer, rows(3), sampler).problems
     for reason in (
         "`num_groups`: expected at most the data's batch_size=2",
-        "`teacher_column`: expected demonstrations for TeacherSource, got none",
+        "`TeacherSource`: expected a column of teacher responses, got the columns 'prompt', 'answer', 'expert' and",
         "`stored` of StoredSource: expected self responses in the data, got none",
         "got a prompt of 4 tokens and max_new_tokens=90",
     ):
