@@ -44,7 +44,7 @@ def test_the_overlay_runs_all_stages(capsys: pytest.CaptureFixture[str], tmp_pat
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("gft.until.monitor=val/greedy_acuracy", r"\.callbacks\[0\]\.stages\.gft\.until\.monitor`: .* did you mean val/g"),
+        ("gft.until.monitor=val/greedy_acuracy", r"\[0\]\.stages\.gft\.until\.monitor`: .* did you mean val/greedy_"),
         ("sft.learning_rate=-1", r"error: `trainer\.callbacks\[0\]\.stages\.sft\.learning_rate`: .*, got -1.0$"),
         ("sft.max_step=3", "max_step"),
     ],
