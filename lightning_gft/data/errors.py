@@ -74,10 +74,10 @@ def no_column(reader: object, role: str, columns: Iterable[str]) -> GFTValueErro
 
     Example:
         >>> str(no_column(object(), "teacher", ["prompt"])).partition("; ")[0]
-        "`object`: expected a column of teacher responses, got the columns 'prompt' and data.teacher_column: null"
+        "`object`: expected a column of teacher responses, got the columns 'prompt' and none as data.teacher_column"
     """
     kind, named = type(reader).__name__, ", ".join(map(repr, columns))
     return GFTValueError(
         f"`{kind}`: expected a column of {role} responses, got {f'the columns {named}' if named else 'no columns'} and "
-        f"data.{role}_column: null; set that to one of them, or leave {kind} out"
+        f"none as data.{role}_column; name one there, let the datamodule make one, or leave {kind} out"
     )

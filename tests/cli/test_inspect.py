@@ -177,8 +177,8 @@ def test_a_source_without_its_column_is_named_with_its_setting(faulty: list[str]
     report = failing(tmp_path, *faulty, "--data.teacher_column=null", "--model.sampler.num_groups=4")
     assert report["problems"] == [
         "`model.sampler.sources.teacher`: expected a column of teacher responses, got the columns 'prompt', 'answer', "
-        "'expert', 'teacher', 'teacher_finished' and data.teacher_column: null; set that to one of them, or leave "
-        "TeacherSource out"
+        "'expert', 'teacher', 'teacher_finished' and none as data.teacher_column; name one there, let the datamodule "
+        "make one, or leave TeacherSource out"
     ]
 
 

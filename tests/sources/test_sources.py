@@ -46,7 +46,7 @@ def test_more_demonstrations_than_wanted_are_chosen_by_the_seed(policy):
 @pytest.mark.parametrize(("source", "column"), [(ExpertSource(), "expert_column"), (TeacherSource(), "teacher_column")])
 def test_a_role_that_the_data_lacks_is_named_with_the_remedy(source: DatasetSource, column: str, policy):
     batch = prompt_batch(policy.tokenizer, PROMPTS, demonstrations={"another": GIVEN})
-    got = f"got no columns and data.{column}: null; set that to one of them, or leave"
+    got = f"got no columns and none as data.{column}; name one there, .* or leave {type(source).__name__} out"
     with pytest.raises(ValueError, match=f"^`{type(source).__name__}`: expected a column of {source.role} .*, {got}"):
         source.respond(batch, policy, 0)
 
