@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any, Self
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
@@ -95,7 +96,7 @@ class GroupSampler:
         check_kind("advantage", self.advantage, AdvantageEstimator, "GroupNormalizedAdvantage()")
         self.advantage.check_rewards(self.rewards)
         for name, source in self.sources.items():
-            with naming_errors(f"sources.{name}"):
+            with naming_errors(f"sources.{name}", signature(type(source)).parameters):
                 source.check_rewards(self.rewards)
         self.total: RewardTotal = total or WeightedSum()
         check_kind("total", self.total, RewardTotal, "WeightedSum()")

@@ -11,12 +11,15 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim import SGD, AdamW
 
 from lightning_gft import (
+    ChosenSource,
     DFTLoss,
     Evaluation,
     ExpertSource,
     GFTLitModule,
     GFTLoss,
+    HighestReward,
     SFTLoss,
+    TeacherSource,
     WarmupSchedule,
 )
 from lightning_gft.callbacks import Stage, StageSchedule, Until
@@ -72,6 +75,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "`stages.b`: `sampler`: expected at least 2 responses a prompt",
     ),
     "no sources": ({"sources": {}, **STEP}, "`stages.b.sources`: expected at least one, got none"),
+    "a source's reward": (
+        {"sources": {"t": ChosenSource(TeacherSource(3), 2, HighestReward("other"))}, **STEP},
+        r"`stages\.b\.sources\.t\.by`: expected one of the rewards score",
+    ),
     "no reward": ({"rewards": {}, **STEP}, "`stages.b.rewards`: expected at least one, got none"),
     "another reward": (
         {"rewards": {"other": DigitSum()}, **STEP},
