@@ -52,19 +52,22 @@ clean: ## Remove files of the quickstart, the tests and the site; other runs and
 	find . -name __pycache__ -not -path './$(VENV)/*' -exec rm -rf {} +
 
 # Bytecode is written when a module is first imported: most of the libraries' modules never are.
+# pip then prints nothing but warnings and errors.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+ANNOUNCE := @echo "Installing into $(VENV): one to three minutes on a fast network, without output; PyTorch for CUDA takes 5 GB, a build for CPUs less than half (docs/installing.md)"
 
 # Both targets install everything in one step; `make test` thus installs the package once.
 $(PACKAGE): pyproject.toml constraints.txt | $(CREATED)
-	@echo "Installing into $(VENV); PyTorch for CUDA takes 5 GB and minutes, a build for CPUs less than half (docs/installing.md)"
-	$(PIP) --editable .
+	$(ANNOUNCE)
+	@$(PIP) --editable .
 	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt | $(CREATED)
-	$(PIP) --editable '.[dev]'
+	$(ANNOUNCE)
+	@$(PIP) --editable '.[dev]'
 	@touch $(PACKAGE) $@
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; choose one by: make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@

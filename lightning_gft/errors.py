@@ -21,7 +21,12 @@ __all__ = [
 ]
 
 _FIELD = re.compile(r"`([\w.-]+)`(?: of (\w+))?(?=(?: \((?:'.*?'|\".*?\")\))?: )")
-"""The option that an error of this package begins with, and its class; the option's value may follow."""
+"""The option that an error of this package begins with, and its class; the option's value may follow.
+
+An error about a part as a whole begins with the part's class instead of an option.
+"""
+
+_LAST_FIELD = re.compile(r"`([\w.-]+)`: $")
 
 
 class GFTError(Exception):
@@ -86,17 +91,20 @@ class GFTImportError(GFTError, ModuleNotFoundError):
 
 
 def place_of(message: str, options: Collection[str], classes: Collection[str] = ()) -> int | None:
-    """Return where the message of an error names one of some options; ``None`` if it does nowhere.
+    """Return where the message of an error names one of some options, or their part; ``None`` if it does nowhere.
 
     Args:
         message: Message of an error.
         options: Options of a part.
-        classes: Names of the part's class and its bases, one of which a message with a class must have; empty for any.
+        classes: Names of the part's class and its bases. A message with the class of an option must have one of them;
+            empty for any.
 
     Example:
         >>> place_of("train data: `prompt_column`: expected a column, got none", ["path", "prompt_column"])
         12
         >>> place_of("`path` of GroupWriter: expected a folder, got none", ["path"], ["GroupDataModule"])
+        >>> place_of("`ExpertSource`: expected a column, got none", ["num_responses"], ["ExpertSource"])
+        0
     """
     found = (match.start() for match in _FIELD.finditer(message) if _is_of(match, options, classes))
     return next(found, None)
@@ -117,12 +125,16 @@ def prefixed(
     Example:
         >>> prefixed("`top_k` of SelfSource: expected 0, got -1", "model.sampler.sources.self", ["top_k"])
         '`model.sampler.sources.self.top_k`: expected 0, got -1'
+        >>> prefixed("`SelfSource`: expected a tokenizer, got none", "sources.self", classes=["SelfSource"])
+        '`sources.self`: expected a tokenizer, got none'
         >>> prefixed("Invalid learning rate: -1.0", "model.optimizer", ["lr"], "torch.optim.AdamW")
         '`model.optimizer` (torch.optim.AdamW): Invalid learning rate: -1.0'
     """
     match = _FIELD.match(message)
     field, rest = (match[1], message[match.end() :]) if match else ("", "")
     first, _, below = field.partition(".")
+    if field in classes:
+        return f"`{path}`{rest}"
     if match and _is_of(match, options, classes):
         return f"`{path}.{field}`{rest}"
     if match and path.endswith(f".{field}"):  # such as `stages.sft.optimizer` of trainer.callbacks[0]
@@ -132,6 +144,19 @@ def prefixed(
     if below and first == path.partition(".")[0]:  # the full setting already
         return message
     return f"`{path}`{kind and f' ({kind})'}: {message}"
+
+
+def without_repeated(before: str, path: str) -> str:
+    """Return what precedes the full setting in the message of an error, without a part of that setting at its end.
+
+    Example:
+        >>> without_repeated("train data: `sources.self`: ", "model.sampler.sources.self.teacher")
+        'train data: '
+        >>> without_repeated("`stages.sft`: ", "model.sampler")
+        '`stages.sft`: '
+    """
+    match = _LAST_FIELD.search(before)
+    return before[: match.start()] if match and f".{match[1]}." in f".{path}." else before
 
 
 def replaced(message: str, option: str, setting: str) -> str:
@@ -146,6 +171,8 @@ def replaced(message: str, option: str, setting: str) -> str:
 
 def _is_of(match: re.Match[str], options: Collection[str], classes: Collection[str]) -> bool:
     option, kind = match.groups()
+    if option in classes:
+        return True
     return option.partition(".")[0] in options and not (kind and classes and kind not in classes)
 
 
@@ -205,10 +232,18 @@ def with_setting(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def naming_errors(path: str) -> Iterator[None]:
-    """Context in which errors of a function that the user has given begin with its setting, unless they name one.
+def naming_errors(path: str, options: Collection[str] = ()) -> Iterator[None]:
+    """Context in which errors begin with the setting of a part, of a function or of one of their options.
+
+    Args:
+        path: Setting of what is checked or called, as in ``stages.sft``.
+        options: Its options, which errors name without it.
 
     Example:
+        >>> with naming_errors("stages.sft", options=["max_steps"]):
+        ...     raise ValueError("`max_steps`: expected a length, got none")
+        Traceback (most recent call last):
+        lightning_gft.errors.GFTValueError: `stages.sft.max_steps`: expected a length, got none
         >>> with naming_errors("model.optimizer"):
         ...     raise ValueError("Invalid learning rate: -1.0")
         Traceback (most recent call last):
@@ -221,7 +256,7 @@ def naming_errors(path: str) -> Iterator[None]:
         if getattr(error, "gft_named", False):  # by the command line, which knows the full setting
             raise
         kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
-        raise kind(prefixed(str(error), path)) from error
+        raise kind(prefixed(str(error), path, options)) from error
     finally:
         _SETTING.reset(token)
 

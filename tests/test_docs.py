@@ -227,6 +227,16 @@ def test_examples_train_together(workplace):
     assert all(norm > 0 for norm in column(rows, "train/grad_norm"))
 
 
+def test_the_columns_that_configurations_need_are_those_of_their_sources():
+    rows = re.findall(r"^\| (`configs/.*?) \| (.*?) \| (.*?) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    found = [(name, *cells) for names, *cells in rows for name in re.findall(r"`(.+?)`", names)]
+    assert len(found) == 4
+    for name, sources, columns in found:
+        entries = list(yaml.safe_load((ROOT / name).read_text())["model"]["sampler"]["sources"])
+        assert re.findall(r"`(.+?)`", sources) == entries, name
+        assert re.findall(r"`(.+?)`", columns) == [f"{entry}_column" for entry in entries if entry != "self"], name
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_relative_links_resolve(page):
     for target in LINK.findall(prose(page)):

@@ -69,7 +69,7 @@ def normalize_loop_state(loop: dict[str, Any]) -> Position:
 
 
 def keep_best(checkpoint: dict[str, Any], callbacks: Iterable[Any]) -> None:
-    """Let each ``ModelCheckpoint`` remember the best of its run, although the resumed run has another folder.
+    """Let each ``ModelCheckpoint`` remember the best of its run, although this run has another folder.
 
     Args:
         checkpoint: Lightning's checkpoint, which is changed in place.
@@ -79,6 +79,18 @@ def keep_best(checkpoint: dict[str, Any], callbacks: Iterable[Any]) -> None:
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint) and callback.state_key in states:
             states[callback.state_key]["dirpath"] = callback.dirpath
+
+
+def leave_out_unread(checkpoint: dict[str, Any], callbacks: Iterable[Any]) -> None:
+    """Remove the states of callbacks that a trainer lacks: an evaluation needs none of them, and Lightning warns.
+
+    Args:
+        checkpoint: Lightning's checkpoint, which is changed in place.
+        callbacks: The trainer's callbacks.
+    """
+    states = checkpoint.get("callbacks", {})
+    for key in states.keys() - {callback.state_key for callback in callbacks}:
+        del states[key]
 
 
 def check_same_path(trainer: Trainer) -> None:

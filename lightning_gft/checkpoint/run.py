@@ -19,7 +19,7 @@ from lightning_gft.checkpoint.files import check_checkpoint, load_checkpoint
 from lightning_gft.checkpoint.frozen import FrozenWeights
 from lightning_gft.checkpoint.optimizer import RunOptimizer
 from lightning_gft.checkpoint.references import take_moved, with_moved
-from lightning_gft.checkpoint.resuming import Resumption, check_same_path
+from lightning_gft.checkpoint.resuming import Resumption, check_same_path, keep_best, leave_out_unread
 from lightning_gft.errors import GFTValueError
 from lightning_gft.optimization.optimizer import OptimizerFn, check_optimizer
 from lightning_gft.schedules import Schedule, SchedulerFn
@@ -164,6 +164,9 @@ class Run:
         if module._trainer is not None:
             check_same_path(module.trainer)
         fits = module._trainer is not None and module.trainer.state.fn == TrainerFn.FITTING
+        if module._trainer is not None and not fits:
+            keep_best(checkpoint, module.trainer.checkpoint_callbacks)
+            leave_out_unread(checkpoint, module.trainer.callbacks)
         check_contents(checkpoint, resumes=fits)
         if fits:
             self.on_resume(checkpoint)

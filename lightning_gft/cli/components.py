@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from lightning_gft.cli.given import walk
 from lightning_gft.cli.loaded import loaded
 from lightning_gft.cli.nodes import Node, compared, find, nodes_of
-from lightning_gft.errors import GFTError, place_of, prefixed, replaced
+from lightning_gft.errors import GFTError, place_of, prefixed, replaced, without_repeated
 
 Instantiator = Callable[..., Any]
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -224,7 +224,7 @@ def _name(
         return
     at = at or 0
     full = prefixed(message[at:], path or getattr(kind, "__name__", ""), options, class_path, classes)
-    _say(error, message[:at] + full, component)
+    _say(error, without_repeated(message[:at], path) + full, component)
 
 
 def _say(error: BaseException, message: str, component: str) -> None:

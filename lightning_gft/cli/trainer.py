@@ -91,7 +91,9 @@ class GFTTrainer(Trainer):
         check_kind("data", datamodule, PromptDataModule, "GroupDataModule(path='train.jsonl')")
         path = None if output is None else _check_json(output)
         plan_stages(self, model)
-        report = inspect_data(cast(PromptDataModule, datamodule), model, show, self)
+        model.trainer, self.datamodule = self, datamodule
+        own_code = type(model) is not GFTLitModule
+        report = inspect_data(cast(PromptDataModule, datamodule), model, show, self, own_code)
         print_report(report, show)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

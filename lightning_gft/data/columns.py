@@ -149,12 +149,20 @@ class Columns:
         for option, column in named.items():
             if column is None or column in available:
                 continue
-            last = f", or to {self.conversation_column!r} for the last message" if self.conversation_column else ""
-            without = f"set it to null if there are no references{last}" if option == "answer_column" else ""
             raise GFTValueError(
                 f"`{option}`: expected one of the columns {', '.join(map(repr, available))}, got {column!r}"
-                + remedies(did_you_mean(column, unused), without)
+                + (remedies(did_you_mean(column, unused), self._otherwise(option)) or "; name one of them")
             )
+
+    def _otherwise(self, option: str) -> str:
+        """Return what to do if the data have no column for an option."""
+        if option == "answer_column":
+            last = f", or to {self.conversation_column!r} for the last message" if self.conversation_column else ""
+            return f"set it to null if there are no references{last}"
+        if option in ("expert_column", "teacher_column"):
+            role = option.partition("_")[0]
+            return f"if there are no {role} responses, set it to null and leave them out of model.sampler.sources"
+        return ""
 
     def read(self, rows: Sequence[Row]) -> list[TextExample]:
         """Return each row split into the roles of its columns."""

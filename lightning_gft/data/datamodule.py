@@ -6,7 +6,6 @@ import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from functools import partial
-from inspect import signature
 from typing import Any, Literal, cast
 
 from lightning.pytorch import LightningDataModule
@@ -18,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from lightning_gft.checks import check_count, check_kind, check_seed
 from lightning_gft.data.collate import collate_examples
 from lightning_gft.data.columns import NumberedRows, Row
-from lightning_gft.data.errors import naming
+from lightning_gft.data.errors import naming, remedy_without_rows
 from lightning_gft.data.examples import Example, ExampleEncoder
 from lightning_gft.data.filters import RowFilter
 from lightning_gft.data.further import FurtherResponses
@@ -122,8 +121,7 @@ class PromptDataModule(LightningDataModule, ABC):
                 encoder = encoder.without_demonstrations()  # only training reads them
             rows = self.wanted_rows(split)
             if not rows and stage in ("validate", "test"):
-                names = " or ".join(name for name in signature(type(self)).parameters if split in name.split("_"))
-                raise GFTValueError(f"{split} data: expected rows, got none; set {names} of the datamodule")
+                raise GFTValueError(f"{split} data: expected rows, got none; {remedy_without_rows(type(self), split)}")
             self.dropped = {key: count for key, count in self.dropped.items() if key.split("/")[0] != split}
             self.examples[split] = {name: self._encode(encoder, part, split, name) for name, part in rows.items()}
 

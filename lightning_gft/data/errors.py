@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 
 from lightning_gft.chat import TextError
 from lightning_gft.errors import GFTTypeError, GFTValueError
@@ -17,6 +18,23 @@ def row_name(number: int | str, column: str | None = None) -> str:
         "row 7 (counting from 0), column 'prompt'"
     """
     return f"row {number} (counting from 0)" + (f", column {column!r}" if column is not None else "")
+
+
+def remedy_without_rows(kind: type, split: str) -> str:
+    """Return the remedy for a split without data: the settings of a datamodule that give it some.
+
+    Args:
+        kind: Class of the datamodule.
+        split: ``"val"`` or ``"test"``.
+
+    Example:
+        >>> from lightning_gft import GroupDataModule
+        >>> remedy_without_rows(GroupDataModule, "val")
+        'set data.val_split or data.val_path'
+    """
+    options = signature(kind).parameters.values()
+    names = [one.name for one in options if one.name.startswith(f"{split}_") and not isinstance(one.default, bool)]
+    return f"set {' or '.join(f'data.{name}' for name in names)}" if names else "give a datamodule that has some"
 
 
 @contextmanager
@@ -44,3 +62,22 @@ def naming_rows(cells: Sequence[tuple[int | str, str]]) -> Iterator[None]:
         yield
     except TextError as error:
         raise GFTValueError(f"{row_name(*cells[error.index])}: {error}") from error
+
+
+def no_column(reader: object, role: str, columns: Iterable[str]) -> GFTValueError:
+    """Return the error of a part that reads demonstrations of which the data name no column.
+
+    Args:
+        reader: The part.
+        role: Role of the demonstrations.
+        columns: Columns of the data.
+
+    Example:
+        >>> str(no_column(object(), "teacher", ["prompt"])).partition("; ")[0]
+        "`object`: expected a column of teacher responses, got the columns 'prompt' and none as data.teacher_column"
+    """
+    kind, named = type(reader).__name__, ", ".join(map(repr, columns))
+    return GFTValueError(
+        f"`{kind}`: expected a column of {role} responses, got {f'the columns {named}' if named else 'no columns'} and "
+        f"none as data.{role}_column; name one there, let the datamodule make one, or leave {kind} out"
+    )

@@ -23,9 +23,11 @@ from lightning_gft.inspection.verdicts import judge
 from lightning_gft.policy import PolicyLoader
 from lightning_gft.preflight import (
     can_score,
+    check_stages,
     check_tokenizer,
     check_validation_interval,
     find_faults,
+    warn_of_no_validation_data,
     warn_of_unused,
     warn_of_unused_sources,
 )
@@ -47,9 +49,16 @@ class Inspected(Protocol):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The policy's tokenizer."""
 
+    def logged_names(self) -> set[str]:
+        """Return the names of all figures that are logged during training."""
+
 
 def inspect_data(
-    data: PromptDataModule, module: Inspected, show: int = 3, trainer: Trainer | None = None
+    data: PromptDataModule,
+    module: Inspected,
+    show: int = 3,
+    trainer: Trainer | None = None,
+    own_code: bool = False,
 ) -> DataReport:
     """Return a report of the data before training; loads no weights and samples no responses.
 
@@ -59,8 +68,9 @@ def inspect_data(
         data: The run's datamodule.
         module: The run's module.
         show: Number of prompts to render.
-        trainer: The run's trainer, whose interval of validations is compared with the batches of an epoch
-            on one device, whatever ``devices`` is.
+        trainer: The run's trainer, with the module and the data; its interval of validations is compared with the
+            batches of an epoch on one device, whatever ``devices`` is.
+        own_code: Whether the module may log figures that are not known here.
     """
     report, problems = DataReport(), Problems()
     with _warnings_caught(report):
@@ -70,9 +80,8 @@ def inspect_data(
         if encoder is not None:
             _inspect_rows(data, encoder, report, problems)
             _inspect_parts(data, module, report, problems)
-        if trainer is not None and data.examples.get("train", {}).get(""):
-            with problems.collecting():
-                check_validation_interval(trainer, data, module.stages.fewest_updates())
+            if trainer is not None:
+                _inspect_run(trainer, data, module, own_code, problems)
     rows = data.examples.get("train", {}).get("", [])
     report.rendered = [render(example, module.tokenizer) for example in rows[:show]]
     report.problems = problems.lines()
@@ -85,13 +94,30 @@ def _inspect_rows(data: PromptDataModule, encoder: ExampleEncoder, report: DataR
         if split != "train":
             encoder = encoder.without_demonstrations()  # only training reads demonstrations
         with problems.collecting():
-            for name, rows in data.wanted_rows(split).items():
+            rows_by_name = data.wanted_rows(split)
+            if not rows_by_name:
+                data.examples[split] = {}
+            for name, rows in rows_by_name.items():
                 report.datasets.append(tokenize_data_set(data, split, name, encoder, rows, problems))
     trained_on = data.examples.get("train", {}).get("", [])
     named = {dataset.name: dataset for dataset in report.datasets}
     for split, datasets in data.examples.items():
         for name, examples in datasets.items() if split != "train" else ():
             named[f"{split}/{name}" if name else split].shared = shared_prompts(examples, trained_on)
+
+
+def _inspect_run(
+    trainer: Trainer, data: PromptDataModule, module: Inspected, own_code: bool, problems: Problems
+) -> None:
+    if data.examples.get("train", {}).get(""):
+        with problems.collecting():
+            check_validation_interval(trainer, data, module.stages.fewest_updates())
+    validation = data.examples.get("val")  # None if reading them failed, which is a problem already
+    if validation is not None:
+        with problems.collecting():
+            check_stages(trainer, module, own_code)
+        if not validation:
+            warn_of_no_validation_data(trainer, data)
 
 
 def _inspect_parts(data: PromptDataModule, module: Inspected, report: DataReport, problems: Problems) -> None:

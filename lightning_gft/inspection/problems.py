@@ -38,13 +38,20 @@ class Problems:
         self._kinds: dict[str, list[_Problem]] = {}
         self._of_any_row: dict[str, _Problem] = {}  # those of one row, by their message without it
         self._known: dict[str, set[str]] = {}  # messages, with the names of their data sets
+        self._last: dict[str, BaseException] = {}  # the last error of each kind with more than are listed
 
     def __len__(self) -> int:
         return _rows(problem for problems in self._kinds.values() for problem in problems)
 
     def add(self, error: BaseException) -> None:
-        """Add an error, unless the same error is known, with or without the name of its data set."""
-        line = _one_line(str(with_setting(error)))
+        """Add an error, unless the same error is known, with or without the name of its data set.
+
+        Finding the setting that an error is about takes long, and an error of rows may come from each of them. So those
+        are compared as raised, and only those that are listed get the setting.
+        """
+        line = _one_line(str(error))
+        if not _ROW.search(line):
+            line = _named(error)
         where = match[0][:-2] if (match := _WHERE.match(line)) else ""
         rest = line[match.end() :] if match else line
         of = self._known.setdefault(rest, set())
@@ -61,7 +68,12 @@ class Problems:
         kind = _ROW.sub("row", line).split(" got ")[0][:80]
         if kind not in self._kinds and len(self._kinds) >= _LISTED // _OF_A_KIND:
             kind = "others"
-        self._kinds.setdefault(kind, []).append(problem)
+        problems = self._kinds.setdefault(kind, [])
+        problems.append(problem)
+        if len(problems) <= _OF_A_KIND:
+            problem.line = _named(error)
+        else:
+            self._last[kind] = error
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -74,11 +86,11 @@ class Problems:
     def lines(self) -> list[str]:
         """Return one line for each error, and a summary line for a kind with many errors."""
         lines: list[str] = []
-        for problems in self._kinds.values():
+        for kind, problems in self._kinds.items():
             listed, further = problems[:_OF_A_KIND], problems[_OF_A_KIND:]
             lines += [f"{problem.line}{_same_in(problem.others)}" for problem in listed]
             if further:
-                lines.append(f"... and {_rows(further)} more like it: {further[-1].line}")
+                lines.append(f"... and {_rows(further)} more like it: {_named(self._last[kind])}")
         return lines
 
 
@@ -87,12 +99,16 @@ class _Problem:
     """An error.
 
     Attributes:
-        line: Its message.
+        line: Its message, with the full setting if it is listed.
         others: Further rows that have it, by data set.
     """
 
     line: str
     others: dict[str, list[str]] = field(default_factory=dict)
+
+
+def _named(error: BaseException) -> str:
+    return _one_line(str(with_setting(error)))
 
 
 def _rows(problems: Iterable[_Problem]) -> int:

@@ -11,7 +11,7 @@ from lightning_gft.data import Example, ExampleEncoder, PromptDataModule
 from lightning_gft.data.columns import NumberedRows, Row
 from lightning_gft.data.datamodule import Split, data_name
 from lightning_gft.data.errors import naming
-from lightning_gft.errors import GFTValueError, with_setting
+from lightning_gft.errors import GFTValueError
 from lightning_gft.inspection.problems import FAULTS, Problems
 from lightning_gft.inspection.report import Counted, DataSetReport, Lengths
 
@@ -74,7 +74,7 @@ def shared_prompts(examples: Sequence[Example], others: Sequence[Example]) -> Co
 def _fit_rows(encoder: ExampleEncoder, rows: Sequence[Row], where: str, problems: Problems) -> list[Example]:
     """Return the rows that can be tokenised, and add the errors of the others to ``problems``."""
     numbered = rows if isinstance(rows, NumberedRows) else NumberedRows(rows, range(len(rows)))
-    unfit: dict[int, str] = {}
+    unfit: dict[int, Exception] = {}
     try:
         with _warning_at_the_end():
             return encoder.tokenize(numbered)
@@ -82,8 +82,9 @@ def _fit_rows(encoder: ExampleEncoder, rows: Sequence[Row], where: str, problems
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             left = _find_unfit(encoder, numbered, range(len(rows)), unfit)
-    for message in unfit.values():
-        problems.add(GFTValueError(f"{where} data: {message}"))
+    for error in unfit.values():
+        with problems.collecting(), naming(f"{where} data"):
+            raise error
     if left:
         problems.add(GFTValueError(f"{where} data: {left} more rows were not checked, after {len(unfit)} unfit ones"))
     if left or len(unfit) == len(rows):
@@ -101,7 +102,7 @@ def _warning_at_the_end() -> Iterator[None]:
         warnings.warn(warning.message, stacklevel=3)
 
 
-def _find_unfit(encoder: ExampleEncoder, rows: NumberedRows, places: range, unfit: dict[int, str]) -> int:
+def _find_unfit(encoder: ExampleEncoder, rows: NumberedRows, places: range, unfit: dict[int, Exception]) -> int:
     """Find rows that cannot be tokenised by bisection, and return the number of rows that were not checked."""
     if len(unfit) >= _MOST_UNFIT:
         return len(places)
@@ -109,7 +110,7 @@ def _find_unfit(encoder: ExampleEncoder, rows: NumberedRows, places: range, unfi
         encoder.tokenize(_subset(rows, places))
     except FAULTS as error:
         if len(places) == 1:
-            unfit[places[0]] = str(with_setting(error))
+            unfit[places[0]] = error
             return 0
         half = len(places) // 2
         return sum(_find_unfit(encoder, rows, part, unfit) for part in (places[:half], places[half:]))

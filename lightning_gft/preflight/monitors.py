@@ -234,7 +234,10 @@ def _unknown(setting: str, name: str, names: Collection[str], expected: str = "a
     known = sorted((other for other in names if not other.endswith("/")), key=lambda n: (not n.startswith("val/"), n))
     remedy = remedies(did_you_mean(name, known), f"there are {', '.join(known)}")
     if name.startswith("val/") and not any(other.startswith("val/") for other in known):
-        remedy = "; no validation runs: give validation data, and a trainer.limit_val_batches above 0"
+        remedy = (
+            "; no validation runs: give validation data, as by data.val_split or data.val_path, and a "
+            "trainer.limit_val_batches above 0"
+        )
     return f"{setting}: expected {expected}, got {name!r}{remedy}"
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.data import PromptDataModule
 from lightning_gft.distributed import check_strategy
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import naming_errors
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.policy import PolicyLoader
 from lightning_gft.policy.draws import check_draws_ahead
@@ -66,10 +66,8 @@ def check_tokenizer(samplers: Iterable[GroupSampler], tokenizer: PreTrainedToken
         ValueError: If a source does not fit, with its name and a remedy.
     """
     for name, source in (named for sampler in samplers for named in sampler.sources.items()):
-        try:
+        with naming_errors(f"sources.{name}"):
             source.check_tokenizer(tokenizer)
-        except ValueError as error:
-            raise GFTValueError(f"sources[{name!r}]: {error}") from error
 
 
 def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None:
@@ -110,13 +108,12 @@ def check_stages(trainer: Trainer, checked: Checked, own_code: bool) -> None:
     """
     names: dict[str, set[str]] = {}
     for name, parts in checked.stages.planned.items():
-        where = f"stage {name}"
-        try:
+        path = f"stages.{name}"
+        with naming_errors(path):
             check_sampler(parts.sampler, parts.loss)
             checked.evaluator.reward_name(parts.sampler.rewards)
-        except ValueError as error:
-            raise GFTValueError(f"{where}: {error}") from error
         names[name] = logged_names(trainer, {name: parts}, checked.evaluator)
         if parts.monitor is not None:
-            check_stage_monitor(f"{where}: `until.monitor`", parts.monitor, names[name], is_certain(trainer, own_code))
+            setting = f"`{path}.until.monitor`"
+            check_stage_monitor(setting, parts.monitor, names[name], is_certain(trainer, own_code))
     check_monitors(trainer, checked.logged_names(), own_code, names)

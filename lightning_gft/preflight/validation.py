@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_gft.data import PromptDataModule
+from lightning_gft.data.errors import remedy_without_rows
 from lightning_gft.errors import GFTValueError
 
 
@@ -38,6 +39,20 @@ def check_validation_interval(trainer: Trainer, data: PromptDataModule, updates_
         )
     within = every if isinstance(every, int) else max(int(batches * every), 1)  # a share of an epoch
     _warn_of_no_validation(trainer, batches, within + batches * ((epochs or 1) - 1), updates_per_batch)
+
+
+def warn_of_no_validation_data(trainer: Trainer, data: PromptDataModule) -> None:
+    """Warn that a configuration whose data has no validation rows measures nothing.
+
+    Args:
+        trainer: The run's trainer; there is no warning if it disables validation.
+        data: Data without validation rows.
+    """
+    if trainer.limit_val_batches != 0:
+        rank_zero_warn(
+            "val data: expected rows, got none, so that `fit` measures nothing while it trains and `validate` fails; "
+            f"{remedy_without_rows(type(data), 'val')}"
+        )
 
 
 def _warn_of_no_validation(trainer: Trainer, batches: int, first: int, updates_per_batch: int) -> None:

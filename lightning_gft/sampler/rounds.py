@@ -99,6 +99,6 @@ def _check_choice(name: str, source: ResponseSource, indices: Sequence[int], cou
     if len(set(indices)) == len(indices) <= source.num_responses and all(0 <= index < count for index in indices):
         return
     raise GFTValueError(
-        f"`sources[{name!r}]`: expected at most {source.num_responses} different indices of {count} responses from "
+        f"`sources.{name}`: expected at most {source.num_responses} different indices of {count} responses from "
         f"`choose`, got {shorten(indices)}; correct `choose`"
     )

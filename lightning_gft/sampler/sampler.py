@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any, Self
 
 from lightning_gft.advantages import AdvantageEstimator, GroupNormalizedAdvantage
 from lightning_gft.checks import check_count, check_kind
-from lightning_gft.data.errors import naming
-from lightning_gft.errors import GFTTypeError, GFTValueError
+from lightning_gft.errors import GFTTypeError, GFTValueError, naming_errors
 from lightning_gft.parts import Part
 from lightning_gft.phases import phase
 from lightning_gft.rewards import Reward, RewardTotal, WeightedSum, as_rewards, response_facts, score_responses
@@ -96,7 +96,7 @@ class GroupSampler:
         check_kind("advantage", self.advantage, AdvantageEstimator, "GroupNormalizedAdvantage()")
         self.advantage.check_rewards(self.rewards)
         for name, source in self.sources.items():
-            with naming(f"`sources[{name!r}]`"):
+            with naming_errors(f"sources.{name}", signature(type(source)).parameters):
                 source.check_rewards(self.rewards)
         self.total: RewardTotal = total or WeightedSum()
         check_kind("total", self.total, RewardTotal, "WeightedSum()")
@@ -267,7 +267,7 @@ class GroupSampler:
         seeds = spawn_seeds(seed, len(self.sources))
         for (name, source), source_seed in zip(self.sources.items(), seeds, strict=True):
             given = source.respond(prompts, policy, source_seed)
-            check_given(f"sources[{name!r}]", source.most_given(), given, len(prompts))
+            check_given(f"sources.{name}", source.most_given(), given, len(prompts))
             for i, responses in enumerate(given):
                 groups[i].extend(Row(i, name, source.source, response) for response in responses if response.token_ids)
         return [row for group in groups for row in group]
@@ -282,4 +282,4 @@ def _check_named(field: str, parts: Any, kind: type, examples: str) -> None:
     if not parts:
         raise GFTValueError(f"`{field}`: expected at least one, got none; add one, such as {examples}")
     for name, part in parts.items():
-        check_kind(f"{field}[{name!r}]", part, kind, examples)
+        check_kind(f"{field}.{name}", part, kind, examples)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import ClassVar
 
 from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from lightning_gft.data import Example
-from lightning_gft.errors import GFTValueError
+from lightning_gft.data.errors import no_column
 from lightning_gft.seeds import response_seeds
 from lightning_gft.sources.base import ResponseSource
 from lightning_gft.types import PromptBatch, Response, ResponseGenerator, Source
@@ -27,20 +27,17 @@ class DatasetSource(ResponseSource):
 
     @override
     def check_rows(self, rows: Sequence[Example]) -> None:
-        self._check_roles(rows[0].demonstrations)
+        self._check_roles(rows[0].demonstrations, rows[0].columns)
         warn_of_few(self, f"{self.role} demonstrations", max(len(row.demonstrations[self.role]) for row in rows))
 
     @override
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
-        self._check_roles(prompts.demonstrations)
+        self._check_roles(prompts.demonstrations, prompts.columns)
         return some_of_each(prompts.demonstrations[self.role], self.most_given(), prompts, seed)
 
-    def _check_roles(self, roles: Collection[str]) -> None:
+    def _check_roles(self, roles: Collection[str], columns: Iterable[str]) -> None:
         if self.role not in roles:
-            raise GFTValueError(
-                f"`{self.role}_column`: expected demonstrations for {type(self).__name__}, got none in the data; set "
-                "it in the datamodule, or take this source out of the sampler"
-            )
+            raise no_column(self, self.role, columns)
 
 
 def warn_of_few(source: ResponseSource, what: str, most: int) -> None:

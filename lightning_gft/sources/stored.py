@@ -67,8 +67,8 @@ class StoredSource(ResponseSource):
             others = [origin for origin in get_args(Origin) if any(row.stored.get(origin) for row in rows)]
             found = f"{count} that are unfinished or empty" if count else " and ".join(others) or "none"
             raise GFTValueError(
-                f"`stored` of StoredSource: expected {self.stored} responses in the data, got {found}; give as `path` "
-                "a folder of groups that `lightning-gft predict` has written, and as `stored` what it holds"
+                f"`stored` of StoredSource: expected {self.stored} responses in the data, got {found}; give as "
+                "data.path a folder of groups that `lightning-gft predict` has written, and as `stored` what it holds"
             )
         if left < count:
             rank_zero_warn(
@@ -81,8 +81,8 @@ class StoredSource(ResponseSource):
     def respond(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[list[Response]]:
         if self.stored not in prompts.stored:
             raise GFTValueError(
-                f"`stored` of StoredSource: expected {self.stored} responses in the data, got none; give as `path` a "
-                "folder of groups that `lightning-gft predict` has written"
+                f"`stored` of StoredSource: expected {self.stored} responses in the data, got none; give as "
+                "data.path a folder of groups that `lightning-gft predict` has written"
             )
         usable = [self._usable(responses) for responses in prompts.stored[self.stored]]
         chosen = some_of_each(usable, self.most_given(), prompts, seed)

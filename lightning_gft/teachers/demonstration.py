@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from transformers import PreTrainedTokenizerBase
 from typing_extensions import override
 
 from lightning_gft.checks import check_choice, shorten
 from lightning_gft.data import Example
-from lightning_gft.data.errors import row_name
+from lightning_gft.data.errors import no_column, row_name
 from lightning_gft.errors import GFTValueError
 from lightning_gft.policy import check_window
 from lightning_gft.seeds import response_seeds
@@ -65,7 +65,7 @@ class DemonstrationTeacher(Teacher):
 
     @override
     def check_prompts(self, rows: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> None:
-        self._check_role(rows[0].demonstrations)
+        self._check_role(rows[0].demonstrations, rows[0].columns)
         pairs = [(row, answer) for row in rows for answer in row.demonstrations[self.role]]
         index = 0
         try:
@@ -79,13 +79,15 @@ class DemonstrationTeacher(Teacher):
             check_window(tokenizer, len(prompt_ids[index]), max_new_tokens)
         except ValueError as error:
             where = row_name(pairs[getattr(error, "index", index)][0].row)
-            raise GFTValueError(f"train data, {where}, as DemonstrationTeacher shows it: {error}") from error
+            raise GFTValueError(
+                f"train data, {where}: `DemonstrationTeacher`: the prompt with the demonstration: {error}"
+            ) from error
 
     @override
     def logprobs(
         self, prompts: PromptBatch, responses: Sequence[Sequence[Response]], policy: ResponseGenerator, seed: int
     ) -> list[list[list[float]] | None]:
-        self._check_role(prompts.demonstrations)
+        self._check_role(prompts.demonstrations, prompts.columns)
         given = prompts.demonstrations[self.role]
         seeds = response_seeds(seed, prompts.places or range(len(prompts)), num_generations=1)
         known = [i for i, answers in enumerate(given) if answers]
@@ -115,9 +117,6 @@ class DemonstrationTeacher(Teacher):
     def _fill(self, **texts: str) -> str:
         return _PLACES.sub(lambda place: texts[place[1]], self.template)
 
-    def _check_role(self, roles: Collection[str]) -> None:
+    def _check_role(self, roles: Collection[str], columns: Iterable[str]) -> None:
         if self.role not in roles:
-            raise GFTValueError(
-                f"`{self.role}_column`: expected demonstrations for DemonstrationTeacher, got none in the data; set it "
-                "in the datamodule, or remove the teacher from the SelfSource"
-            )
+            raise no_column(self, self.role, columns)

@@ -172,6 +172,32 @@ def test_a_column_that_is_not_there_is_one_problem(faulty: list[str], tmp_path: 
     assert [each["name"] for each in report["datasets"]] == ["train", "val"]
 
 
+def test_a_source_without_its_column_is_named_with_its_setting(faulty: list[str], tmp_path: Path):
+    (tmp_path / "train.jsonl").write_text(json.dumps(FAULTS[0]))
+    report = failing(tmp_path, *faulty, "--data.teacher_column=null", "--model.sampler.num_groups=4")
+    assert report["problems"] == [
+        "`model.sampler.sources.teacher`: expected a column of teacher responses, got the columns 'prompt', 'answer', "
+        "'expert', 'teacher', 'teacher_finished' and none as data.teacher_column; name one there, let the datamodule "
+        "make one, or leave TeacherSource out"
+    ]
+
+
+def test_data_without_validation_are_reported_once_and_stop_what_needs_it(faulty: list[str], tmp_path: Path):
+    (tmp_path / "train.jsonl").write_text(json.dumps(FAULTS[0]))
+    without = [*faulty, "--model.sampler.num_groups=4", "--data.val_path=null"]
+    report = inspected(tmp_path / "plain", *without)
+    assert [warning for warning in report["warnings"] if warning.startswith("val data")] == [
+        "val data: expected rows, got none, so that `fit` measures nothing while it trains and `validate` fails; set "
+        "data.val_split or data.val_path"
+    ]
+    off = inspected(tmp_path / "off", *without, "--trainer.limit_val_batches=0")
+    assert not any(warning.startswith("val data") for warning in off["warnings"])
+    stops = "lightning.pytorch.callbacks.EarlyStopping"
+    needed = failing(tmp_path, *without, f"--trainer.callbacks={stops}", "--trainer.callbacks.monitor=val/kl")
+    (problem,) = needed["problems"]
+    assert problem.startswith("EarlyStopping.monitor: expected a figure that is logged, got 'val/kl'; no validation")
+
+
 def test_data_that_are_not_there_are_a_problem_beside_those_that_are(faulty: list[str], tmp_path: Path):
     (tmp_path / "train.jsonl").write_text(json.dumps(FAULTS[0]))
     (tmp_path / "val.jsonl").unlink()

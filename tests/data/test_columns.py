@@ -58,9 +58,12 @@ def test_demonstration_that_is_no_text_is_named(cell: object) -> None:
         (Columns("problem", "problems"), r"`answer_column`: .*'level', got 'problems'; set it to null"),
         (
             Columns("problem", None, expert_column="solution", teacher_column="solutions"),
-            r"`teacher_column`: .*'level', got 'solutions'$",
+            r"`teacher_column`: .*'level', got 'solutions'; if there are no teacher",
         ),
-        (Columns("problem", None, teacher_column="qqqq"), r"`teacher_column`: .*'level', got 'qqqq'$"),
+        (
+            Columns("problem", None, teacher_column="qqqq"),
+            r"`teacher_column`: .*'level', got 'qqqq'; if there are no teacher",
+        ),
     ],
 )
 def test_missing_column_is_named_with_those_that_there_are(columns: Columns, words: str) -> None:

@@ -94,7 +94,7 @@ def test_no_validation_data_no_validation(make: Make) -> None:
 
 @pytest.mark.parametrize(("stage", "split"), [("validate", "val"), ("test", "test")])
 def test_stage_without_data_is_refused(make: Make, stage: str, split: str) -> None:
-    with pytest.raises(ValueError, match=f"{split} data: expected rows, got none; set {split}_"):
+    with pytest.raises(ValueError, match=f"{split} data: .*got none; set data.{split}_split or data.{split}_path$"):
         make().setup(stage)
     with pytest.raises(ValueError, match=f"{split} data: expected rows, got none"):
         make().setup(TrainerFn(stage))

@@ -31,6 +31,7 @@ from lightning_gft import (
 )
 from lightning_gft.cli.inspecting import print_report
 from lightning_gft.data import RowFilter
+from lightning_gft.errors import completing_errors
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.inspection import DataReport, inspect_data
 from lightning_gft.inspection.problems import Problems
@@ -149,7 +150,7 @@ def test_parts_that_do_not_go_with_the_data_are_all_named(tokenizer: PreTrainedT
     told = report_of(tmp_path, tokenizer, rows(3), sampler).problems
     for reason in (
         "`num_groups`: expected at most the data's batch_size=2",
-        "`teacher_column`: expected demonstrations for TeacherSource, got none",
+        "`TeacherSource`: expected a column of teacher responses, got the columns 'prompt', 'answer', 'expert' and",
         "`stored` of StoredSource: expected self responses in the data, got none",
         "got a prompt of 4 tokens and max_new_tokens=90",
     ):
@@ -206,6 +207,24 @@ def test_errors_beyond_those_listed_are_counted_by_their_rows():
     assert [line.endswith("(the same in 2 other rows: 1, 2)") for line in listed] == [True] * 10
     assert last == "... and 6 more like it: row 0 (counting from 0): expected a text, got 11"
     assert len(problems) == 36
+
+
+@pytest.mark.parametrize(("texts", "named"), [(1, 1), (500, 11)])
+def test_only_errors_that_are_listed_are_named(texts: int, named: int):
+    calls: list[BaseException] = []
+
+    def name(error: BaseException) -> None:
+        calls.append(error)
+        error.args = (f"named {error}",)
+
+    problems = Problems()
+    with completing_errors(name):
+        for row in range(500):
+            problems.add(ValueError(f"row {row} (counting from 0): expected a text, got {row % texts}"))
+        lines = problems.lines()
+    assert len(problems) == 500
+    assert len(calls) == named
+    assert [" named " in f" {line}" for line in lines] == [True] * len(lines)
 
 
 def test_errors_that_name_two_rows_are_merged_if_both_are_the_same():

@@ -85,7 +85,7 @@ class NeverMet(FormatReward):
             Rows(val_rows=LAST_ROW_WITHOUT),
             r"^val data, row 3 \(counting from 0\): reward 'score' cannot score it: the reference of Num.*None",
         ),
-        (module_with({"e": ExpertSource()}), Rows([{"prompt": "1=", "answer": "1"}]), "`expert_column`: expected"),
+        (module_with({"e": ExpertSource()}), Rows([{"prompt": "1=", "answer": "1"}]), "`ExpertSource`: expected"),
         (
             module_with(reward=NeverMet(".*<eos>")),
             Rows(),
@@ -164,8 +164,8 @@ def test_parts_of_another_kind_are_refused(settings, message):
     ("arguments", "message"),
     [
         (([ExpertSource()], {"score": DigitSum()}), "`sources`: expected a dict by names of your choice, got a list"),
-        (({"expert": "expert"}, {"score": DigitSum()}), r"sources\['expert'\]`: expected a ResponseSource"),
-        (({"expert": ExpertSource()}, {"score": "len"}), r"rewards\['score'\]`: expected a Reward"),
+        (({"expert": "expert"}, {"score": DigitSum()}), r"sources\.expert`: expected a ResponseSource"),
+        (({"expert": ExpertSource()}, {"score": "len"}), r"rewards\.score`: expected a Reward"),
     ],
 )
 def test_sampler_refuses_parts_of_another_kind(arguments, message):

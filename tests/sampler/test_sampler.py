@@ -141,7 +141,7 @@ def test_no_response_at_all_makes_an_empty_batch(policy: Policy):
 
 
 def test_missing_role_is_an_error(policy: Policy):
-    with pytest.raises(ValueError, match="`teacher_column`: expected demonstrations for TeacherSource"):
+    with pytest.raises(ValueError, match=r"^`TeacherSource`: expected a column of teacher responses"):
         full_sampler().sample(batch(policy, expert=EXPERT), policy, seed=0)
 
 
@@ -191,7 +191,7 @@ class Given(ResponseSource):
 def test_what_a_source_gives_is_checked(given: Any, message: str):
     policy = tiny_policy()
     sampler = GroupSampler({"odd": Given(given)}, {"accuracy": ExactMatchReward()}, RewardAdvantage())
-    with pytest.raises((TypeError, ValueError), match=rf"`sources\['odd'\]`: {message}"):
+    with pytest.raises((TypeError, ValueError), match=rf"`sources\.odd`: {message}"):
         sampler.sample(prompt_batch(policy.tokenizer, ["1+1="], ["2"]), policy, seed=0)
 
 

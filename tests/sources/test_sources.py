@@ -46,9 +46,8 @@ def test_more_demonstrations_than_wanted_are_chosen_by_the_seed(policy):
 @pytest.mark.parametrize(("source", "column"), [(ExpertSource(), "expert_column"), (TeacherSource(), "teacher_column")])
 def test_a_role_that_the_data_lacks_is_named_with_the_remedy(source: DatasetSource, column: str, policy):
     batch = prompt_batch(policy.tokenizer, PROMPTS, demonstrations={"another": GIVEN})
-    with pytest.raises(
-        ValueError, match=rf"`{column}`: .* for {type(source).__name__}, got none .* it in the datamodule"
-    ):
+    got = f"got no columns and none as data.{column}; name one there, .* or leave {type(source).__name__} out"
+    with pytest.raises(ValueError, match=f"^`{type(source).__name__}`: expected a column of {source.role} .*, {got}"):
         source.respond(batch, policy, 0)
 
 
@@ -86,7 +85,7 @@ def rows(*numbers: int) -> list[Example]:
 def test_rows_without_the_role_are_refused_before_training():
     TeacherSource(2).check_rows(rows(2, 0, 3))
     SelfSource().check_rows(rows(0))
-    with pytest.raises(ValueError, match=r"`expert_column`: expected demonstrations for ExpertSource, got none"):
+    with pytest.raises(ValueError, match=r"^`ExpertSource`: expected a column of expert responses, got no col"):
         ExpertSource().check_rows(rows(1))
     with pytest.warns(UserWarning, match="expected rows with 4 teacher demonstrations, got at most 3"):
         TeacherSource(4).check_rows(rows(2, 3))

@@ -122,8 +122,8 @@ def test_data_are_looked_at_before_training(recwarn):
 @pytest.mark.parametrize(
     ("source", "stored", "got"),
     [
-        (StoredSource("expert"), STORED, "expected expert responses in the data, got self and teacher; give as `path`"),
-        (StoredSource("self"), {}, "expected self responses in the data, got none; give as `path`"),
+        (StoredSource("expert"), STORED, "expected expert responses in the data, got self and teacher; give"),
+        (StoredSource("self"), {}, "expected self responses in the data, got none; give as data.path"),
         (StoredSource("self", "teacher"), {"self": [OWN[0][1:], [], []]}, "got 2 that are unfinished or empty"),
     ],
 )

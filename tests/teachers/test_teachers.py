@@ -215,19 +215,19 @@ class NeverLoads(ScratchPolicy):
             ModelTeacher(NeverLoads(ALPHABET[::-1])),
             Rows(),
             {},
-            r"sources\['own'\]: `policy` of ModelTeacher: expected the policy's vocabulary of \d+ tokens, got another",
+            r"`sources\.own`: `policy` of ModelTeacher: expected the policy's vocabulary of \d+ tokens, got another",
         ),
         (
             DemonstrationTeacher(TEMPLATE),
             Rows([{"prompt": "1=", "answer": "1", "teacher": ["1"]}]),
             {},
-            "`expert_column`: expected demonstrations for DemonstrationTeacher, got none in the data",
+            "`DemonstrationTeacher`: expected a column of expert responses, got the columns 'prompt', 'answer'",
         ),
         (
             DemonstrationTeacher("1234567890" * 6 + TEMPLATE),
             Rows(),
             {"max_position_embeddings": 64},
-            r"train data, row 1 .*, as DemonstrationTeacher shows it: .* a prompt of 72 tokens and max_new_tokens=4",
+            r"train data, row 1 .*: `DemonstrationTeacher`: the prompt with .* of 72 tokens and max_new_tokens=4",
         ),
         (
             ModelTeacher(tiny_loader(max_position_embeddings=10)),

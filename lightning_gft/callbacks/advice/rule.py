@@ -49,7 +49,7 @@ class Rule(ABC):
 
 
 class LimitRule(Rule):
-    """Speaks when the mean of its only figure reaches a limit.
+    """Speaks when the mean of its first figure reaches a limit.
 
     Attributes:
         steps: Number of values in the mean.
@@ -63,7 +63,7 @@ class LimitRule(Rule):
 
     @override
     def find(self, history: History) -> Finding | None:
-        (name,) = self.figures
+        name = self.figures[0]
         value = history.mean(name, self.steps)
         if value is None or value < self.limit:
             return None

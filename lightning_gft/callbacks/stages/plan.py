@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from lightning_gft.callbacks.stages.lengths import Progress, num_steps
 from lightning_gft.callbacks.stages.stage import Stage
 from lightning_gft.checkpoint import OptimizerChoice
 from lightning_gft.checks import check_kind
-from lightning_gft.errors import GFTTypeError, GFTValueError, prefixed
+from lightning_gft.errors import GFTTypeError, GFTValueError, naming_errors
 from lightning_gft.module import GFTLitModule
 from lightning_gft.schedules import as_schedule
 from lightning_gft.training import StageParts
@@ -44,7 +44,7 @@ class Plan:
         """Return the loss and the sampler of each stage, by its name."""
         parts = {}
         for name, stage in self.stages.items():
-            with of_stage(name):
+            with naming_stage(name):
                 parts[name] = stage.parts(self._loss, self._sampler)
         return parts
 
@@ -92,17 +92,10 @@ def check_stages(stages: Any) -> None:
                 "another, such as sft"
             )
         check_kind(f"stages.{name}", stage, Stage, "Stage(SFTLoss(), max_steps=100)")
-        with of_stage(name):
+        with naming_stage(name):
             stage.check()
 
 
-@contextmanager
-def of_stage(name: str) -> Iterator[None]:
-    """Context in which an error names the stage: as part of a setting of the stage, or before any other one."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
-        path, settings = f"stages.{name}", [field.name for field in fields(Stage)]
-        message = prefixed(str(error), path, settings)
-        raise kind(f"stage {name}: {error}" if message.startswith(f"`{path}`") else message) from error
+def naming_stage(name: str) -> AbstractContextManager[None]:
+    """Return a context in which errors begin with the setting of a stage."""
+    return naming_errors(f"stages.{name}", [field.name for field in fields(Stage)])

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from typing_extensions import override
 
 from lightning_gft.callbacks.stages.lengths import Progress, warn_of_limit
-from lightning_gft.callbacks.stages.plan import Plan, check_stages, of_stage
+from lightning_gft.callbacks.stages.plan import Plan, check_stages, naming_stage
 from lightning_gft.callbacks.stages.stage import Stage
 from lightning_gft.checkpoint import OptimizerChoice, stage_row
 from lightning_gft.errors import GFTRuntimeError, GFTValueError
@@ -102,7 +102,7 @@ class StageSchedule(Callback):
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (checked before)
         run = pl_module.run.optimizer
         for name, choice in self._choices.items():
-            with of_stage(name):
+            with naming_stage(name):
                 if run.settings is None and self.stages[name].sets_optimizer:
                     raise GFTValueError(
                         "`optimizer`: expected no setting of it beside configure_optimizers of your own module, got "

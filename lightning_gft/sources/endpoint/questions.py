@@ -85,7 +85,7 @@ def _digest(asked: dict[str, Any]) -> str:
         written = json.dumps(asked, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError):
         raise GFTTypeError(
-            f"`messages`: expected values that JSON can represent, got {shorten(asked['messages'])}; remove other "
-            "values from the data's prompts and from `extra_body`"
+            f"`EndpointSource`: expected messages that JSON can represent, got {shorten(asked['messages'])}; remove "
+            "other values from the data's prompts and from `extra_body`"
         ) from None
     return hashlib.sha256(written.encode()).hexdigest()

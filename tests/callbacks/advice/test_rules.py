@@ -140,6 +140,10 @@ SILENT: dict[str, tuple[str, Values]] = {
     ),
     "half of the groups": ("equal_groups", {"train/frac_reward_zero_std": [0.5] * 20}),
     "some duplicates": ("duplicates", {"train/frac_duplicates": [0.5] * 20}),
+    "duplicates of the right text": (
+        "duplicates",
+        changed("duplicates", "train/frac_groups_mixed", [0.5, 0.0] * 10),
+    ),
     "entropy halves": ("entropy_collapse", {"train/entropy_by_source/self": [1.0] * 10 + [0.4] * 10}),
     "demonstrations are learnt": ("entropy_collapse", {"train/entropy": [1.0] * 10 + [0.15] * 10}),
     "small entropy rises": ("entropy_rise", {"train/entropy": [0.05] * 10 + [0.3] * 10}),

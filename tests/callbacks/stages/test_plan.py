@@ -11,12 +11,15 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch.optim import SGD, AdamW
 
 from lightning_gft import (
+    ChosenSource,
     DFTLoss,
     Evaluation,
     ExpertSource,
     GFTLitModule,
     GFTLoss,
+    HighestReward,
     SFTLoss,
+    TeacherSource,
     WarmupSchedule,
 )
 from lightning_gft.callbacks import Stage, StageSchedule, Until
@@ -64,18 +67,22 @@ NEVER, ENDLESS = Until("val/pass@9"), Until("val/kl")
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "unknown figure": (
         {"until": NEVER},
-        "stage b: `until.monitor`: expected .*, got 'val/pass@9'; did you mean val/pass@2",
+        "`stages.b.until.monitor`: expected .*, got 'val/pass@9'; did you mean val/pass@2",
     ),
-    "figure of training": ({"until": Until("train/loss")}, "stage b: `until.monitor`: expected .*, got 'train/loss'"),
+    "figure of training": ({"until": Until("train/loss")}, "`stages.b.until.monitor`: expected .*, got 'train/loss'"),
     "one response": (
         {"loss": GFTLoss(), "sources": {"e": ExpertSource()}, **STEP},
-        "stage b: `sampler`: expected at least 2 responses a prompt",
+        "`stages.b`: `sampler`: expected at least 2 responses a prompt",
     ),
     "no sources": ({"sources": {}, **STEP}, "`stages.b.sources`: expected at least one, got none"),
+    "a source's reward": (
+        {"sources": {"t": ChosenSource(TeacherSource(3), 2, HighestReward("other"))}, **STEP},
+        r"`stages\.b\.sources\.t\.by`: expected one of the rewards score",
+    ),
     "no reward": ({"rewards": {}, **STEP}, "`stages.b.rewards`: expected at least one, got none"),
     "another reward": (
         {"rewards": {"other": DigitSum()}, **STEP},
-        "stage b: `evaluation.reward`: expected one of other",
+        "`stages.b`: `evaluation.reward`: expected one of other",
     ),
     "optimizer": (
         {"optimizer": lambda weights: SGD(weights, lr=-1.0), **STEP},
@@ -129,7 +136,7 @@ def test_a_warm_up_beyond_a_stage_names_the_schedule_of_the_stage():
 def test_an_error_of_the_modules_schedule_in_a_stage_names_the_modules():
     module = make_module(SFTLoss(), lr_scheduler=WarmupSchedule(), evaluation=TWO)
     stages = {"a": Stage(**STEP), "b": Stage(until=ENDLESS)}
-    with pytest.raises(ValueError, match=r"^stage b: `model\.lr_scheduler`: expected a known length, got"):
+    with pytest.raises(ValueError, match=r"^`stages\.b`: `model\.lr_scheduler`: expected a known length, got"):
         fit(module, Rows(val_rows=ROWS), callbacks=[StageSchedule(stages)], max_epochs=-1)
 
 
@@ -141,7 +148,7 @@ def test_a_figure_of_a_stage_without_any_validation_is_refused():
 def test_demonstrations_of_a_later_stage_that_the_data_lack_are_refused():
     rows = [{"prompt": "1+1=", "answer": "2", "expert": "2"}] * 4
     stages = {"a": Stage(sources={"e": ExpertSource()}, max_steps=1), "b": Stage(**STEP)}
-    with pytest.raises(ValueError, match=r"`teacher_column`: expected demonstrations for TeacherSource, got none"):
+    with pytest.raises(ValueError, match=r"^`TeacherSource`: expected a column of teacher responses, got the"):
         fit(make_module(SFTLoss()), Rows(rows), callbacks=[StageSchedule(stages)])
 
 

@@ -84,10 +84,12 @@ def test_a_prompt_that_json_cannot_write_is_named(tmp_path: Path):
     prompts = batch("1+1=")
     prompts.messages = [[{"role": "user", "content": b"bytes"}]]
     source = source_of("http://localhost:8000/v1", tmp_path)
-    with pytest.raises(TypeError, match=r"`messages`: expected values that JSON can represent, got \[\{'role'"):
+    with pytest.raises(
+        TypeError, match=r"^`EndpointSource`: expected messages that JSON can represent, got \[\{'role'"
+    ):
         source.respond(prompts, POLICY, 0)
     rows = [Example([1], "a", None, {}, {}, row=7, messages=messages) for messages in prompts.messages]
-    with pytest.raises(ValueError, match=r"train data, row 7 \(counting from 0\): `messages`: expected values"):
+    with pytest.raises(ValueError, match=r"train data, row 7 \(counting from 0\): `EndpointSource`: expected messages"):
         source.check_prompts(rows, None)  # type: ignore[arg-type]  # before training
 
 
