@@ -115,7 +115,7 @@ def test_anything_that_can_be_called_is_a_reward_from_python(function, name):
 
 
 def test_a_class_among_the_rewards_is_not_called_for_a_function():
-    with pytest.raises(TypeError, match=r"rewards\['exact'\].*ExactMatchReward"):
+    with pytest.raises(TypeError, match=r"`rewards\.exact`.*ExactMatchReward"):
         GroupSampler({"expert": ExpertSource()}, {"exact": ExactMatchReward})
 
 

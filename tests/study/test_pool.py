@@ -75,6 +75,7 @@ def test_a_run_that_is_killed_is_a_row_and_its_rate_is_not_chosen(plan: Plan, tm
     assert set(results.rows[results.rows["role"] == "final"]["learning_rate"]) == {0.01}
 
 
+@pytest.mark.slow
 def test_a_run_that_hangs_is_ended(plan: Plan, tmp_path: Path, monkeypatch):
     often = SimpleNamespace(wait=lambda sentinels, timeout: connection.wait(sentinels, timeout=0.1))
     monkeypatch.setattr("benchmarks.study.pool.connection", often)

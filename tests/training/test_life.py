@@ -195,7 +195,7 @@ def fails_in_a_callback(module: Any) -> None:
 
 
 def is_refused(module: Any) -> None:
-    with pytest.raises(ValueError, match="expected demonstrations"):
+    with pytest.raises(ValueError, match="expected a column of teacher responses"):
         fit(module, Rows([{key: value for key, value in row.items() if key != "teacher"} for row in ROWS]))
 
 
