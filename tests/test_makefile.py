@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -36,8 +37,19 @@ def checkout(tmp_path: Path) -> Path:
 def quickstart(folder: Path) -> subprocess.CompletedProcess[str]:
     make = shutil.which("make")
     assert make is not None
+    outer = {
+        "MAKELEVEL",
+        "MAKEFLAGS",
+        "MFLAGS",
+    }  # of a make that runs the tests, within which it would print its folder
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(
-        [make, "quickstart", "PYTHON=./python"], cwd=folder, capture_output=True, text=True, check=False
+        [make, "quickstart", "PYTHON=./python"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

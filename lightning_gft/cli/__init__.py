@@ -28,14 +28,16 @@ def main(args: list[str] | None = None) -> None:
             run_light(given)
             return
         from lightning_gft.cli.arguments import check_arguments
+        from lightning_gft.cli.documents import reading_once
         from lightning_gft.cli.reporting import number_of_ranks, one_line_mistakes
 
-        if number_of_ranks() == 1:
-            with one_line_mistakes(program_of(given)):
-                check_arguments(given)
-        from lightning_gft.cli.running import run  # takes seconds, during which Ctrl-C may come
+        with reading_once():
+            if number_of_ranks() == 1:  # one of several says which one it is, for which it needs torch
+                with one_line_mistakes(program_of(given)):
+                    check_arguments(given)
+            from lightning_gft.cli.running import run  # takes seconds, during which Ctrl-C may come
 
-        run(args)
+            run(args)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from lightning_gft.checks import closest_name
 from lightning_gft.cli.documents import CONFIG, read_files, typed
-from lightning_gft.cli.given import flattened
 from lightning_gft.cli.layers import check_early_settings, check_order, overlays_among
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.unknown import unknown_setting
@@ -28,6 +28,8 @@ REQUIRED = ("model.policy", "model.sampler", "model.loss", "data")
 
 _HELP = "help"
 _BASE = "configs/gsm8k.yaml"
+_ENVIRONMENT = "JSONARGPARSE_DEFAULT_ENV"
+"""Variable with which jsonargparse reads settings from other variables."""
 
 Files = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -53,14 +55,14 @@ def check_files(args: Sequence[str]) -> Files:
 def check_arguments(args: Sequence[str]) -> None:
     """Check the arguments of a command with a configuration, and its files.
 
-    What only the signatures of classes show is left to the parser of the command.
+    Only certain mistakes are errors here. All others are left to the parser of the command, which knows the classes.
 
     Args:
         args: Arguments without the program's name.
 
     Raises:
         ValueError: If a file cannot be read, files or settings come in an order in which one has no effect, the first
-            name of a setting is misspelt, or a complete configuration is missing.
+            name of a setting is misspelt, or nothing is given but overlays.
 
     Example:
         >>> check_arguments(["fit", "--config=configs/gsm8k.yaml", "--modle.loss=SFTLoss"])
@@ -89,27 +91,36 @@ def _paths(args: Sequence[str], files: Files) -> Iterator[str]:
 
 
 def _check_complete(command: str, args: Sequence[str], files: Files) -> None:
-    """Raise an error if neither files nor options have the settings of a complete configuration."""
-    options = dict(typed(args))
-    asks = any(option == "-h" or option.split(".")[-1] in ("--help", _HELP, "--print_config") for option in options)
-    if asks or len([value for option, value in typed(args) if option in CONFIG]) > len(files):  # some are read later
-        return
-    given: dict[str, Any] = {}
-    for settings in [*(settings for _, settings in files), {option.strip("-+"): options[option] for option in options}]:
-        given |= flattened(settings)
-    missing = [f"`{path}`" for path in REQUIRED if not _is_given(path, given)]
-    if not missing:
-        return
-    overlays = overlays_among(name for name, _ in files)
-    example = " ".join([PROG, command, *(f"--config={name}" for name in (_BASE, *(name for name, _ in files)))])
+    """Raise an error if nothing is given but overlays and a trainer; only the parser knows what other settings lack."""
+    options, names = [option for option, _ in typed(args)], [name for name, _ in files]
+    others = [option for option in options if option not in CONFIG]
+    all_read = len(others) + len(names) == len(options)  # a pipe is read later
+    all_of_trainer = all(option.startswith("--trainer.") and not option.endswith(f".{_HELP}") for option in others)
+    all_overlays = len(overlays_among(names)) == len(names)
+    if all_read and all_of_trainer and all_overlays and _ENVIRONMENT not in os.environ:
+        raise GFTUsageError(incomplete(command, REQUIRED, names))
+
+
+def incomplete(command: str, missing: Collection[str], names: Sequence[str]) -> str:
+    """Return the error of required settings that are not given.
+
+    Args:
+        command: Name of the command.
+        missing: Settings that it requires.
+        names: Its configuration files.
+
+    Example:
+        >>> incomplete("fit", ["data"], []).partition("; ")[2]
+        'give one, as in `lightning-gft fit --config=configs/gsm8k.yaml`'
+        >>> incomplete("rescore", ["output"], [])
+        '`output`: expected a setting that rescore requires, got none; give it, as in --output=...'
+    """
+    lacking = [path for path in REQUIRED if path in missing]
+    listed = ", ".join(f"`{path}`" for path in lacking or missing)
+    if not lacking:
+        remedy = " ".join(f"--{path}=..." for path in missing)
+        return f"{listed}: expected a setting that {command} requires, got none; give it, as in {remedy}"
+    overlays = overlays_among(names)
     what = f"; {overlays[0]} is an overlay, which changes a complete configuration that comes first" if overlays else ""
-    raise GFTUsageError(
-        f"{', '.join(missing)}: expected a complete configuration, got none of these settings{what}; give one, as in "
-        f"`{example}`"
-    )
-
-
-def _is_given(path: str, given: Mapping[str, Any]) -> bool:
-    """Return whether a setting is given, alone or with all of its part, which may be a text or another file."""
-    part = path.partition(".")[0]
-    return path in given or any(one.startswith(f"{path}.") for one in given) or isinstance(given.get(part), str)
+    example = " ".join([PROG, command, *(f"--config={name}" for name in (_BASE, *names))])
+    return f"{listed}: expected a complete configuration, got none of these settings{what}; give one, as in `{example}`"

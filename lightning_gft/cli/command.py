@@ -25,6 +25,7 @@ from lightning_gft.cli.checkpoints import find_checkpoint
 from lightning_gft.cli.checks import check_callbacks, check_keeping, check_port, check_trainer, naming_options
 from lightning_gft.cli.components import Components
 from lightning_gft.cli.defaults import default_callbacks
+from lightning_gft.cli.documents import reading_once
 from lightning_gft.cli.leaving import lasting_output
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.outputs import KeepConfig, default_loggers, missing_folders, quieten, remove_unused
@@ -63,13 +64,13 @@ class GFTCLI(LightningCLI):
         set_loader("yaml", load_value, exceptions=(yaml.YAMLError,))
         quieten()
         given = sys.argv[1:] if args is None else args
-        check_files(given)
         self._named = given[0] if given and given[0] in self.subcommands() else None
         self.stop_request = StopRequest()
         self._own_loggers: list[Logger] = []
         self._made: list[Path] = []
         try:
-            with self.stop_request.listening():
+            with self.stop_request.listening(), reading_once():
+                check_files(given)
                 super().__init__(
                     GFTLitModule,
                     LightningDataModule,
@@ -103,10 +104,11 @@ class GFTCLI(LightningCLI):
         return self.init_parser(**kwargs)  # not to be run: reading its signatures would double the time of a start
 
     @override
-    def before_instantiate_classes(self) -> None:
+    def instantiate_classes(self) -> None:
         if self.config["subcommand"] not in _WITHOUT_WEIGHTS:
             with usage_errors(GFTValueError):
                 check_trainer(self.config[self.config["subcommand"]]["trainer"])
+        super().instantiate_classes()
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -80,18 +82,40 @@ def check_yaml(text: str) -> None:
 CONFIG = ("--config", "-c")
 """Options that name a configuration file."""
 
+_ATTACHED = re.compile(r"-c([^=].*)", re.DOTALL)
+_READ: ContextVar[dict[str, dict[str, Any]] | None] = ContextVar("read", default=None)
+
 
 def typed(args: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yield the options among arguments and their values, in their order.
 
     Example:
-        >>> list(typed(["fit", "--config", "a.yaml", "--data.seed=3", "--print_config"]))
-        [('--config', 'a.yaml'), ('--data.seed', '3'), ('--print_config', '')]
+        >>> list(typed(["fit", "--config", "a.yaml", "-cb.yaml", "--data.seed=3", "--print_config"]))
+        [('--config', 'a.yaml'), ('-c', 'b.yaml'), ('--data.seed', '3'), ('--print_config', '')]
     """
     for flag, value in pairwise([*args, ""]):
-        if flag.startswith("-"):
+        if attached := _ATTACHED.fullmatch(flag):
+            yield "-c", attached[1]
+        elif flag.startswith("-"):
             option, equals, own = flag.partition("=")
             yield option, own if equals or value.startswith("--") else value
+
+
+@contextmanager
+def reading_once() -> Iterator[None]:
+    """Context of one command, in which each configuration file is read and checked once.
+
+    Example:
+        >>> path = str(shipped()["configs/gsm8k.yaml"])
+        >>> with reading_once():
+        ...     read_files(["-c", path])[0][1] is read_files(["-c", path])[0][1]
+        True
+    """
+    token = _READ.set({} if _READ.get() is None else _READ.get())
+    try:
+        yield
+    finally:
+        _READ.reset(token)
 
 
 def read_files(args: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
@@ -105,7 +129,12 @@ def read_files(args: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
     named = [value for option, value in typed(args) if option in CONFIG]
     if "" in named:
         raise GFTUsageError("`--config`: expected a YAML file, got none; give its path, as in --config=run.yaml")
-    return [(name, _read(name)) for name in named if not _is_pipe(name)]
+    known = _READ.get()
+    read = {} if known is None else known
+    for name in named:
+        if name not in read and not _is_pipe(name):
+            read[name] = _read(name)
+    return [(name, read[name]) for name in named if name in read]
 
 
 def _is_pipe(name: str) -> bool:
@@ -135,7 +164,7 @@ def _read(name: str) -> dict[str, Any]:
         raise _config_error(name, str(error)) from error
     if not isinstance(settings, dict):
         got = "nothing" if settings is None else "a list" if isinstance(settings, list) else "a single value"
-        raise _config_error(name, f"expected settings such as `seed_everything: 1`, got {got}")
+        raise _config_error(name, f"expected settings, got {got}; write some, such as `seed_everything: 1`")
     return settings
 
 

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 import time
-import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,8 +21,8 @@ from lightning_gft.cli.components import unnamed_component_of
 from lightning_gft.cli.explaining import explain
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.processes import this_process
-from lightning_gft.cli.reporting import hint_for, raised_by, report, shows_traceback, status_of
-from lightning_gft.errors import GFTError, GFTUsageError
+from lightning_gft.cli.reporting import hint_for, raised_by, show, shows_traceback, status_of
+from lightning_gft.errors import GFTError
 
 _CONFIGURED = ("lightning", "jsonargparse")
 """Packages whose own value errors concern the configuration."""
@@ -74,7 +73,7 @@ def one_line_warnings() -> Iterator[None]:
 def one_line_errors(program: str = PROG) -> Iterator[None]:
     """Context in which an error that the user can correct ends the program with only its message.
 
-    Any other error is shown with its traceback, and so is every error if ``LIGHTNING_GFT_TRACEBACK`` is set. If the run
+    Any other error is raised. With ``LIGHTNING_GFT_TRACEBACK`` the traceback precedes the message. If the run
     has several ranks, the line names this one, and says whether another rank's error may be the reason. A process that
     torchrun has started also records its error for torchrun's summary.
 
@@ -86,14 +85,12 @@ def one_line_errors(program: str = PROG) -> Iterator[None]:
     except Exception as error:
         lost = _lost(error)
         message = lost or _message(error)
-        is_usage = isinstance(error, GFTUsageError)  # with a status of its own, also below a traceback
-        if message is None or (shows_traceback() and not is_usage):
+        if message is None:
             _record(error)
             raise
-        if is_usage and shows_traceback():
-            traceback.print_exception(error)
         process = this_process()
-        report(f"{process and f'{process}: '}{cut(message, _LONGEST)}", "" if lost else hint_for(error, program))
+        shown = f"{process and f'{process}: '}{cut(message, _LONGEST)}"
+        show(error, shown, "" if lost else hint_for(error, program))
         if lost and "TORCHELASTIC_ERROR_FILE" in os.environ:
             time.sleep(_HEAD_START)
         error.__cause__, error.__suppress_context__ = None, True

@@ -37,7 +37,7 @@ def check_order(files: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     earlier: dict[str, tuple[Any, str]] = {}  # the value of each setting, and the file that it is from
     for name, settings in files:
         own = _comparable(settings)
-        replaced = [path for path in own if path in earlier and own[path] != earlier[path][0]]
+        replaced = [path for path in own if path in earlier and not _is_same(own[path], earlier[path][0])]
         if replaced and is_complete(name):
             before = list(dict.fromkeys(earlier[path][1] for path in replaced))
             lost = _listed([f"`{path}` ({_brief(earlier[path][0])} by {_brief(own[path])})" for path in replaced])
@@ -71,10 +71,10 @@ def check_early_settings(args: Iterable[str], files: Iterable[tuple[str, Mapping
     contents, early = dict(files), dict[str, Any]()
     for option, value in typed(args):
         if option not in CONFIG:
-            early |= flattened({option.strip("-+"): value})
+            early |= _typed(option.strip("-+"), value)
             continue
-        replacing = flattened(contents.get(value, {}))
-        lost = [path for path in early if path in replacing and not _is_same(early[path], replacing[path])]
+        replacing = _comparable(contents.get(value, {}))
+        lost = [path for path in early if path in replacing and not _is_typed(early[path], replacing[path])]
         if lost:
             both = [f"--{path}={_brief(early[path])} by {_brief(replacing[path])}" for path in lost]
             raise GFTUsageError(
@@ -83,25 +83,47 @@ def check_early_settings(args: Iterable[str], files: Iterable[tuple[str, Mapping
             )
 
 
-def _is_same(typed_value: str, value: object) -> bool:
-    """Return whether a value of the command line is that of a file, such as ``1e-4`` and 0.0001."""
-    if str(value) == typed_value:
-        return True
-    with suppress(ValueError):
-        if float(typed_value) == value:
-            return True
+def _typed(name: str, value: str) -> dict[str, Any]:
+    """Return a setting of the command line, or all settings within it."""
+    settings = _loaded(value) if value.startswith("{") else value
+    return _comparable({name: settings if isinstance(settings, dict) else value})
+
+
+def _is_typed(value: Any, other: object) -> bool:
+    """Return whether a value of the command line, a text or within YAML, is that of a file."""
+    return _is_same(value, other) or (isinstance(value, str) and _is_same(_loaded(value), other))
+
+
+def _loaded(text: str) -> Any:
+    """Return a value of the command line as YAML, or its text if it is none."""
     try:
-        check_yaml(typed_value)
-        return bool(yaml.safe_load(typed_value) == value)
+        check_yaml(text)
+        return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError):  # a text, or what the parser will reject
-        return False
+        return text
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two values are the same to the parser.
+
+    YAML reads ``1e-4`` as a text, and a class of this package has a short name.
+    """
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_is_same(one[name], other[name]) for name in one)
+    if isinstance(one, str) and isinstance(other, str) and min(one, other, key=len).isidentifier():
+        return one.rpartition(".")[2] == other.rpartition(".")[2]
+    with suppress(TypeError, ValueError):
+        return one == other or float(one) == float(other)
+    return bool(one == other)
 
 
 def _comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a later file replaces, by path: plain values, and the names in a set of parts."""
+    """Return the settings that a later file replaces, by path: values, lists, and the names in a set of parts."""
     comparable = {}
     for path, value in flattened(settings).items():
-        if not isinstance(value, dict | list):
+        if not isinstance(value, dict) and "[" not in path:
             comparable[path] = value
         elif isinstance(value, dict) and _is_set(value):
             comparable[path] = f"{{{', '.join(value)}}}"

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
 import lightning_gft
+from lightning_gft.cli.arguments import incomplete
 from lightning_gft.cli.components import Components, Instantiator
 from lightning_gft.cli.documents import check_yaml, read_files, typed
 from lightning_gft.cli.explaining import explain
@@ -27,7 +28,7 @@ _load_yaml = get_loader("yaml")
 _BEGIN = 20
 """Characters of a value by which an error that shows it is recognised."""
 
-_MISSING = re.compile(r"(the following arguments are required: )([\w.]+(?:, [\w.]+)*)")
+_MISSING = re.compile(r"the following arguments are required: ([\w.]+(?:, [\w.]+)*)")
 
 
 def load_value(text: str) -> Any:
@@ -109,12 +110,14 @@ class Parser(LightningArgumentParser):
         if ex is not None and shows_traceback():
             traceback.print_exception(ex)
         options = [option for action in parser._actions for option in action.option_strings]
-        command = parser.prog.replace(" [options]", "")
-        message, subcommand = _by_option(message)
-        if subcommand and not command.endswith(f" {subcommand}"):
-            command = f"{command} {subcommand}"
-        explained = explain(message, options, dict(self._given()))
-        report(_of_yaml(explained, self._arguments) or explained, see_help(command))
+        program = parser.prog.replace(" [options]", "")
+        command, missing = _missing_from(message)
+        if command:
+            explained = incomplete(command, missing, [name for name, _ in self._files])
+            program = f"{program.removesuffix(f' {command}')} {command}"
+        else:
+            explained = explain(message, options, dict(self._given()))
+        report(_of_yaml(explained, self._arguments) or explained, see_help(program))
         self.exit(USAGE)
 
     def _given(self) -> Iterator[tuple[str, Any]]:
@@ -125,15 +128,13 @@ class Parser(LightningArgumentParser):
             yield from flattened({option.strip("-+"): _as_yaml(value)}).items()
 
 
-def _by_option(message: str) -> tuple[str, str]:
-    """Return an error with missing arguments written as options of their subcommand, and the subcommand's name."""
-    if not (missing := _MISSING.fullmatch(message.strip())):
-        return message, ""
-    names = [name.partition(".") for name in missing[2].split(", ")]
-    options = [f"--{name}" for _, _, name in names]
-    if len({subcommand for subcommand, _, _ in names}) > 1 or "--" in options:
-        return message, ""
-    return missing[1] + ", ".join(options), names[0][0]
+def _missing_from(message: str) -> tuple[str, list[str]]:
+    """Return the command that lacks required settings, and these; none for another error."""
+    match = _MISSING.fullmatch(message.strip())
+    names = [name.partition(".") for name in match[1].split(", ")] if match else []
+    if len({command for command, _, _ in names}) != 1 or not all(path for _, _, path in names):
+        return "", []
+    return names[0][0], [path for _, _, path in names]
 
 
 def _of_yaml(explained: str, arguments: Iterable[str]) -> str:
@@ -145,7 +146,7 @@ def _of_yaml(explained: str, arguments: Iterable[str]) -> str:
             try:
                 check_yaml(value)
             except yaml.YAMLError as error:
-                return f"`--{setting}`, {place_of_error(error, value)}: {problem_of(error, value)}"
+                return f"`{setting}`, {place_of_error(error, value)}: {problem_of(error, value)}"
     return ""
 
 

@@ -119,7 +119,18 @@ def one_line_mistakes(program: str) -> Iterator[None]:
     try:
         yield
     except GFTError as error:
-        if shows_traceback():
-            traceback.print_exception(error)
-        report(str(error), hint_for(error, program))
+        show(error, str(error), hint_for(error, program))
         sys.exit(status_of(error))
+
+
+def show(error: Exception, message: str, hint: str) -> None:
+    """Show an error that ends the program: its traceback if that is asked for, then the hint and the message.
+
+    Args:
+        error: The error.
+        message: Text of the error.
+        hint: Where to learn more.
+    """
+    if shows_traceback():
+        traceback.print_exception(error)
+    report(message, hint)

@@ -13,6 +13,7 @@ from lightning_gft.cli.errors import one_line_errors, one_line_warnings
 from lightning_gft.cli.leaving import quiet_ends
 from lightning_gft.cli.light import program_of
 from lightning_gft.cli.processes import end_with_launcher, failing_alone
+from lightning_gft.cli.reporting import number_of_ranks
 
 
 def run(args: list[str] | None = None) -> None:
@@ -20,7 +21,8 @@ def run(args: list[str] | None = None) -> None:
     given = sys.argv[1:] if args is None else args
     end_with_launcher()
     with failing_alone(), quiet_ends(), one_line_warnings(), one_line_errors(program_of(given)):
-        check_arguments(given)  # again, for one of several ranks, which has to say which one it is
+        if number_of_ranks() > 1:  # otherwise they are checked already
+            check_arguments(given)
         _let_import_from_here()
         command = GFTCLI(args)
         command.trainer.strategy.barrier()  # a run succeeds only if all of its ranks do

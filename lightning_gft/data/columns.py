@@ -161,7 +161,9 @@ class Columns:
             return f"set it to null if there are no references{last}"
         if option in ("expert_column", "teacher_column"):
             role = option.partition("_")[0]
-            return f"if there are no {role} responses, set it to null and leave them out of model.sampler.sources"
+            return (
+                f"if there are no {role} responses, set it to null and leave their source out of model.sampler.sources"
+            )
         return ""
 
     def read(self, rows: Sequence[Row]) -> list[TextExample]:

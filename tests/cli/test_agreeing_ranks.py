@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,7 +66,9 @@ def run(case: Case, rank: int) -> tuple[int, int]:
 
 def be_rank(rank: int, folder: Path) -> None:
     """Run all cases as one of three ranks, each with the same number of collectives as the others."""
-    distributed.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=3)
+    meeting = f"file://{folder / 'meeting'}"
+    limit = timedelta(seconds=HANG / 2)  # a rank that waits in vain says so before it is killed
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=3, timeout=limit)
     ends = []
     for case in CASES:
         ends.append(run(case, rank))
@@ -78,8 +81,12 @@ def test_all_ranks_stop_where_one_is_asked_to(tmp_path: Path):
     processes = [forking().Process(target=be_rank, args=(rank, tmp_path)) for rank in range(3)]
     for process in processes:
         process.start()
-    for process in processes:
-        process.join(HANG)
+    try:
+        for process in processes:
+            process.join(HANG)
+    finally:
+        for process in processes:
+            process.kill()  # one that hangs; without effect on one that has ended
     assert [process.exitcode for process in processes] == [0, 0, 0]
     ranks = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(3)]
     for case, *ends in zip(CASES, *ranks, strict=True):

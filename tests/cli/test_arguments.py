@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
-from lightning_gft.cli import main
+from lightning_gft.cli import documents, main
 from lightning_gft.cli.arguments import REQUIRED, SETTINGS, check_arguments
 from lightning_gft.cli.parsing import Parser
 from lightning_gft.errors import GFTUsageError
-from tests.cli.command import GFT, ROOT, refused
+from tests.cli.command import GFT, ROOT, printed_config, refused
 
 OVERLAY = str(ROOT / "configs/overlays/grpo.yaml")
 
@@ -61,25 +63,68 @@ def test_what_only_the_parser_knows_is_left_to_it(setting):
     check_arguments(["fit", "--config", GFT, setting])
 
 
-def test_a_missing_complete_configuration_is_named_with_an_example(tmp_path):
+def test_a_missing_complete_configuration_is_named_with_an_example(tmp_path, capsys):
     assert mistake("fit") == (
         "`model.policy`, `model.sampler`, `model.loss`, `data`: expected a complete configuration, got none of these "
         "settings; give one, as in `lightning-gft fit --config=configs/gsm8k.yaml`"
     )
     own = tmp_path / "own.yaml"
-    own.write_text("model: {loss: {class_path: SFTLoss}, sampler: {class_path: GroupSampler}}")
-    assert mistake("test", "--config", str(own), "--data=ArithmeticDataModule").startswith(
-        "`model.policy`: expected a "
+    own.write_text("model: {loss: {class_path: SFTLoss}}")
+    assert refused(capsys, "test", "--config", str(own), "--data=ArithmeticDataModule").endswith(
+        "error: `model.policy`, `model.sampler`: expected a complete configuration, got none of these settings; give "
+        f"one, as in `lightning-gft test --config=configs/gsm8k.yaml --config={own}`\n"
     )
 
 
-def test_an_overlay_alone_is_named_as_such(tmp_path):
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_required_name_that_is_misspelt_in_a_complete_file_is_the_error(name, tmp_path, capsys):
+    settings = yaml.safe_load(Path(GFT).read_text())
+    *above, last = name.split(".")
+    section = settings[above[0]] if above else settings
+    section[last[0] + last[2:]] = section.pop(last)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
+    shown = refused(capsys, "fit", "--config", str(tmp_path / "run.yaml"))
+    assert "got an unknown one; did you mean" in shown
+    assert "complete configuration" not in shown
+
+
+def test_parts_in_files_of_their_own_may_be_changed_by_a_later_file(tmp_path, capsys, monkeypatch):
+    settings = yaml.safe_load(Path(GFT).read_text())
+    for name in ("model", "data"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(settings[name]))
+    (tmp_path / "base.yaml").write_text("model: model.yaml\ndata: data.yaml\n")
+    (tmp_path / "change.yaml").write_text("model: {updates_per_batch: 3}\n")
+    monkeypatch.chdir(tmp_path)
+    config = printed_config(capsys, "-cbase.yaml", "--config=change.yaml")
+    assert config["model"]["updates_per_batch"] == 3
+    assert config["model"]["loss"]["class_path"] == "lightning_gft.GFTLoss"
+    check_arguments(["fit", "-cbase.yaml", "--config=change.yaml"])
+
+
+def test_settings_of_the_environment_are_left_to_the_parser(monkeypatch):
+    monkeypatch.setenv("JSONARGPARSE_DEFAULT_ENV", "true")
+    check_arguments(["fit"])
+    check_arguments(["fit", "--config", OVERLAY])
+
+
+def test_a_file_is_read_once_for_all_checks_of_a_command(tmp_path, capsys, monkeypatch):
+    read: list[str] = []
+    monkeypatch.setattr(documents, "_read", lambda name, of=documents._read: read.append(name) or of(name))
+    printed_config(capsys, "--config", GFT)
+    printed_config(capsys, "--config", GFT)
+    assert read == [GFT, GFT]
+
+
+def test_an_overlay_alone_is_named_as_such(tmp_path, capsys):
     copied = tmp_path / "copied.yaml"
     copied.write_text((ROOT / "configs/overlays/grpo.yaml").read_text())
     for overlay in (OVERLAY, str(copied)):
         message = mistake("fit", "--config", overlay)
         assert f"; {overlay} is an overlay, which changes a complete configuration that comes first; give" in message
         assert message.endswith(f"as in `lightning-gft fit --config=configs/gsm8k.yaml --config={overlay}`")
+        assert mistake("fit", "--config", overlay, "--trainer.max_steps", "3") == message
+    shown = refused(capsys, "fit", "--config", OVERLAY.replace("grpo", "fast_check"), "--seed_everything=3")
+    assert "fast_check.yaml is an overlay, which changes a complete configuration that comes first; give" in shown
 
 
 @pytest.mark.parametrize(
@@ -90,6 +135,8 @@ def test_an_overlay_alone_is_named_as_such(tmp_path):
         ["fit", "--model.loss.help=GFTLoss"],
         ["fit", "--print_config"],
         ["fit", "--print_config=skip_null"],
+        ["fit", "--config", OVERLAY, "--model.policy=ScratchPolicy"],
+        ["fit", "--config", OVERLAY, "--trainer.callbacks.help=Advice"],
         ["fit", "--model={policy: x}", "--data=ArithmeticDataModule"],
         ["fit", "--model=model.yaml", "--data", "data.yaml"],
         [f"--config={GFT}", "fit"],

@@ -6,8 +6,9 @@ import warnings
 
 import pytest
 
-from lightning_gft.cli import main
+from lightning_gft.cli import GFTCLI
 from lightning_gft.cli.errors import one_line_warnings
+from lightning_gft.errors import GFTUsageError
 from tests.cli.command import GFT, SMALL, refused
 
 ALIKE: list[tuple[list[str], str]] = [
@@ -196,7 +197,10 @@ def test_a_constructor_in_a_file_is_named_by_its_full_setting(capsys, tmp_path):
 
 def test_settings_that_are_missing_are_named(capsys):
     shown = refused(capsys, "rescore", "--config", GFT, "--groups=groups")
-    assert shown == "See: lightning-gft rescore --help\nerror: the following arguments are required: --output\n"
+    assert shown == (
+        "See: lightning-gft rescore --help\nerror: `output`: expected a setting that rescore "
+        "requires, got none; give it, as in --output=...\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["lightning_gft.advantage", "lightning_gft.Advantages"])
@@ -216,10 +220,21 @@ def test_template_on_the_command_line_stays_a_text(capsys, tmp_path):
     assert "`data.prompt_column`: expected one of the columns" in shown
 
 
-def test_traceback_is_shown_when_asked_for(monkeypatch):
+@pytest.mark.parametrize("setting", ["model.updates_per_batch", "modle"])
+def test_traceback_is_shown_when_asked_for(setting, monkeypatch, capsys):
     monkeypatch.setenv("LIGHTNING_GFT_TRACEBACK", "1")
-    with pytest.raises(ValueError, match=r"`model\.updates_per_batch`: expected"):
-        main(["fit", "--config", GFT, "--model.updates_per_batch=0"])
+    shown = refused(capsys, "fit", "--config", GFT, f"--{setting}=0")
+    assert "Traceback (most recent call last)" in shown
+    assert shown.splitlines()[-1].startswith(f"error: `{setting}`: expected ")
+
+
+def test_a_command_line_with_a_hook_of_its_own_checks_the_trainer(monkeypatch):
+    class Own(GFTCLI):
+        def before_instantiate_classes(self) -> None:
+            self.called = True
+
+    with pytest.raises(GFTUsageError, match=r"^`trainer.strategy`: expected auto, ddp or fsdp2, got warp"):
+        Own(["fit", "--config", GFT, "--trainer.strategy=warp"])
 
 
 @pytest.mark.parametrize("traced", [False, True])

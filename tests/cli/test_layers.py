@@ -69,6 +69,13 @@ def test_a_setting_that_a_later_file_replaces_is_an_error(setting: str):
     )
 
 
+@pytest.mark.parametrize("setting", ["--model.loss=SFTLoss", "--model={loss: SFTLoss}", "--data.seeds=[1, 2]"])
+def test_so_is_another_class_or_list(setting: str, tmp_path: Path):
+    own = tmp_path / "own.yaml"
+    own.write_text("model: {loss: lightning_gft.GFTLoss}\ndata: {seeds: [1, 3]}\n")
+    assert "got it after those that it replaces: --" in mistake(setting, f"--config={own}")
+
+
 @pytest.mark.parametrize("value", ["2026-13-45", "[" * 5000, "[1"])
 def test_a_value_that_is_no_yaml_differs_from_a_file_s(value: str, tmp_path: Path):
     last = tmp_path / "last.yaml"
@@ -93,14 +100,21 @@ def test_a_long_value_that_is_replaced_is_cut_to_one_line(tmp_path: Path):
         ("--model.optimizer.lr=0.001", "--model.loss=lightning_gft.GFTLoss", "--config={own}"),
         ("--model.optimizer.lr=1e-3", "--config={own}"),
         ("--data.bounds=[1, 2]", "--config={own}"),
+        ("--model.loss=GFTLoss", "--config={own}"),
+        ("--model={{loss: {{class_path: GFTLoss}}}}", "--config={own}"),
+        ("--data.step=0.0001", "--config={own}"),
+        ("--config={short}", "--config", GFT),
         ("--config", GFT, "--config={own}", "--config={changed}"),
         ("--config", GFT, "--config", OVERLAY),
     ],
 )
 def test_an_order_that_loses_nothing_is_none(args: tuple[str, ...], tmp_path: Path):
-    own, changed = tmp_path / "own.yaml", tmp_path / "changed.yaml"
+    own, changed, short = tmp_path / "own.yaml", tmp_path / "changed.yaml", tmp_path / "short.yaml"
     own.write_text(
-        "model: {optimizer: {init_args: {lr: 0.001}}, loss: lightning_gft.GFTLoss}\ndata: {bounds: [1, 2]}\n"
+        "model: {optimizer: {init_args: {lr: 0.001}}, loss: lightning_gft.GFTLoss}\n"
+        "data: {bounds: [1, 2], step: 1e-4}\n"
     )
+    rate = yaml.safe_load(Path(GFT).read_text())["model"]["optimizer"]["init_args"]["lr"]
+    short.write_text(f"model: {{loss: GFTLoss, optimizer: {{init_args: {{lr: '{float(rate):e}'}}}}}}\n")
     changed.write_text(Path(GFT).read_text() + "# the user's own now\n")
-    check_files(["fit", *(arg.format(own=own, changed=changed) for arg in args)])
+    check_files(["fit", *(arg.format(own=own, changed=changed, short=short) for arg in args)])
