@@ -169,7 +169,7 @@ class MaxRLAdvantage(AdvantageEstimator):
         for name, reward in rewards.items():
             if reward.weight < 0 or (reward.weight > 0 and not reward.measures()):
                 raise GFTValueError(
-                    f"`rewards[{name!r}]`: expected a reward of at least 0 for MaxRLAdvantage, got a penalty, "
+                    f"`rewards.{name}`: expected a reward of at least 0 for MaxRLAdvantage, got a penalty, "
                     f"{type(reward).__name__}; leave it out, or use another advantage"
                 )
 

@@ -196,7 +196,11 @@ def remedies(*clauses: str) -> str:
 
 Namer = Callable[[BaseException], None]
 _NAMER: ContextVar[Namer | None] = ContextVar("namer", default=None)
-_SETTING: ContextVar[str] = ContextVar("setting", default="")
+_SETTINGS: ContextVar[tuple[tuple[str, Collection[str]], ...]] = ContextVar("settings", default=())
+_OF_CHECKS = (ValueError, GFTTypeError)
+"""Errors of checks; any other may be a mistake in the code, which keeps its class and its traceback."""
+OF_FACTORIES = (AssertionError, TypeError, ValueError)
+"""Errors of a factory of an optimizer or a schedule, most of which are about its arguments."""
 
 
 @contextmanager
@@ -232,12 +236,15 @@ def with_setting(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def naming_errors(path: str, options: Collection[str] = ()) -> Iterator[None]:
+def naming_errors(
+    path: str, options: Collection[str] = (), kinds: tuple[type[Exception], ...] = _OF_CHECKS
+) -> Iterator[None]:
     """Context in which errors begin with the setting of a part, of a function or of one of their options.
 
     Args:
         path: Setting of what is checked or called, as in ``stages.sft``.
         options: Its options, which errors name without it.
+        kinds: Classes of these errors, by default those of checks; a factory that gets wrong arguments may raise more.
 
     Example:
         >>> with naming_errors("stages.sft", options=["max_steps"]):
@@ -249,20 +256,20 @@ def naming_errors(path: str, options: Collection[str] = ()) -> Iterator[None]:
         Traceback (most recent call last):
         lightning_gft.errors.GFTValueError: `model.optimizer`: Invalid learning rate: -1.0
     """
-    token = _SETTING.set(path)
+    token = _SETTINGS.set((*_SETTINGS.get(), (path, options)))
     try:
         yield
-    except (AssertionError, TypeError, ValueError) as error:
+    except kinds as error:
         if getattr(error, "gft_named", False):  # by the command line, which knows the full setting
             raise
         kind = GFTTypeError if isinstance(error, TypeError) else GFTValueError
         raise kind(prefixed(str(error), path, options)) from error
     finally:
-        _SETTING.reset(token)
+        _SETTINGS.reset(token)
 
 
 def named(warning: str) -> str:
-    """Return the text of a warning as :func:`naming_errors` around it would name an error: with the full setting.
+    """Return the text of a warning as each :func:`naming_errors` around it would name an error.
 
     Example:
         >>> with naming_errors("stages.sft.lr_scheduler"):
@@ -271,5 +278,6 @@ def named(warning: str) -> str:
         >>> named("`lr_scheduler`: the warm-up is longer than the run")
         '`lr_scheduler`: the warm-up is longer than the run'
     """
-    setting = _SETTING.get()
-    return prefixed(warning, setting) if setting else warning
+    for path, options in reversed(_SETTINGS.get()):
+        warning = prefixed(warning, path, options)
+    return warning

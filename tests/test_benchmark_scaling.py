@@ -13,7 +13,8 @@ import torch
 from benchmarks import estimate, scaling, worker
 from benchmarks.estimate import Circumstances, Model
 from benchmarks.job import model_and_workplace
-from benchmarks.traffic import FIGURES, CountTraffic
+from benchmarks.traffic import FIGURE_BYTES, FIGURES, CountTraffic
+from lightning_gft.metrics.histogram import NUM_BINS
 from tests.cli.command import ROOT
 
 PAGE = ROOT / "docs/scaling.md"
@@ -36,7 +37,8 @@ def test_counted_bytes_are_those_of_the_formulas(record: dict[str, Any]):
         counted = {kind: size for kind, size in row["bytes"].items() if kind != FIGURES}
         assert counted == row["expected_bytes"], name
         assert row["micro_batches"] == (2 if "two" in name else 1)
-        assert row["bytes"][FIGURES] > 0
+        # Two ranks gather twelve histograms of weights and one of ratios; the rest is too small for tokens or weights.
+        assert 0 < row["bytes"][FIGURES] - 26 * NUM_BINS * 8 < FIGURE_BYTES, name
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lightning_gft.checkpoint.settings import OptimizerSettings
-from lightning_gft.errors import GFTTypeError
+from lightning_gft.errors import GFTTypeError, naming_errors
 from lightning_gft.optimization.optimizer import OptimizerFn, make_optimizer
 from lightning_gft.schedules import Length, Schedule, SchedulerFn, as_schedule, make_scheduler, optimizer_steps
 
@@ -29,6 +30,7 @@ class OptimizerChoice:
         learning_rate: Learning rate that replaces the optimizer's own in all parameter groups.
         optimizer_field: Setting of the optimizer, which errors about it begin with.
         schedule_field: Setting of the schedule.
+        stage: Stage that both are for, which errors and warnings name; empty in a run without stages.
     """
 
     optimizer: OptimizerFn
@@ -37,6 +39,7 @@ class OptimizerChoice:
     learning_rate: float | None = None
     optimizer_field: str = "model.optimizer"
     schedule_field: str = "model.lr_scheduler"
+    stage: str = ""
 
     def make(self, weights: Sequence[nn.Parameter]) -> tuple[Optimizer, LRScheduler | None]:
         """Build a new optimizer and schedule.
@@ -48,7 +51,8 @@ class OptimizerChoice:
             ValueError: If one of them cannot be built.
             TypeError: If the factory of one of them returns an object of another type.
         """
-        optimizer = make_optimizer(self.optimizer, weights, self.optimizer_field)
+        with self._naming():
+            optimizer = make_optimizer(self.optimizer, weights, self.optimizer_field)
         if self.learning_rate is not None:
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate
@@ -57,7 +61,11 @@ class OptimizerChoice:
     def make_scheduler(self, optimizer: Optimizer) -> LRScheduler:
         """Return the schedule, which must exist, for an optimizer that has its initial learning rate."""
         assert self.schedule is not None  # noqa: S101 (called only if there is one)
-        return make_scheduler(self.schedule, optimizer, self.num_steps, self.schedule_field)
+        with self._naming():
+            return make_scheduler(self.schedule, optimizer, self.num_steps, self.schedule_field)
+
+    def _naming(self) -> AbstractContextManager[None]:
+        return naming_errors(f"stages.{self.stage}") if self.stage else nullcontext()
 
 
 class RunOptimizer:

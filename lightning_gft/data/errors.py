@@ -75,9 +75,13 @@ def no_column(reader: object, role: str, columns: Iterable[str]) -> GFTValueErro
     Example:
         >>> str(no_column(object(), "teacher", ["prompt"])).partition("; ")[0]
         "`object`: expected a column of teacher responses, got the columns 'prompt' and none as data.teacher_column"
+        >>> str(no_column(object(), "critic", ["prompt"])).partition("; ")[2]
+        'let the datamodule make one, or leave object out'
     """
     kind, named = type(reader).__name__, ", ".join(map(repr, columns))
+    has_option = role in ("expert", "teacher")  # others come from a datamodule of the user
+    there = f" and none as data.{role}_column; name one there, let" if has_option else "; let"
     return GFTValueError(
-        f"`{kind}`: expected a column of {role} responses, got {f'the columns {named}' if named else 'no columns'} and "
-        f"none as data.{role}_column; name one there, let the datamodule make one, or leave {kind} out"
+        f"`{kind}`: expected a column of {role} responses, got {f'the columns {named}' if named else 'no columns'}"
+        f"{there} the datamodule make one, or leave {kind} out"
     )

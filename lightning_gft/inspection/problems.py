@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from lightning_gft.errors import GFTError, with_setting
 
@@ -38,20 +40,14 @@ class Problems:
         self._kinds: dict[str, list[_Problem]] = {}
         self._of_any_row: dict[str, _Problem] = {}  # those of one row, by their message without it
         self._known: dict[str, set[str]] = {}  # messages, with the names of their data sets
-        self._last: dict[str, BaseException] = {}  # the last error of each kind with more than are listed
+        self._heads: dict[tuple[Any, ...], tuple[str, list[Any]]] = {}  # keeps raisers, whose ids are compared
 
     def __len__(self) -> int:
         return _rows(problem for problems in self._kinds.values() for problem in problems)
 
     def add(self, error: BaseException) -> None:
-        """Add an error, unless the same error is known, with or without the name of its data set.
-
-        Finding the setting that an error is about takes long, and an error of rows may come from each of them. So those
-        are compared as raised, and only those that are listed get the setting.
-        """
-        line = _one_line(str(error))
-        if not _ROW.search(line):
-            line = _named(error)
+        """Add an error, unless the same error is known, with or without the name of its data set."""
+        line = self._named(error)
         where = match[0][:-2] if (match := _WHERE.match(line)) else ""
         rest = line[match.end() :] if match else line
         of = self._known.setdefault(rest, set())
@@ -68,12 +64,26 @@ class Problems:
         kind = _ROW.sub("row", line).split(" got ")[0][:80]
         if kind not in self._kinds and len(self._kinds) >= _LISTED // _OF_A_KIND:
             kind = "others"
-        problems = self._kinds.setdefault(kind, [])
-        problems.append(problem)
-        if len(problems) <= _OF_A_KIND:
-            problem.line = _named(error)
-        else:
-            self._last[kind] = error
+        self._kinds.setdefault(kind, []).append(problem)
+
+    def _named(self, error: BaseException) -> str:
+        """Return the message of an error with the setting that it is about.
+
+        Finding the setting takes long, and each row may have an error. Errors that begin alike and were raised by the
+        same objects are about the same setting, so it is found once for them.
+        """
+        head, got, tail = _one_line(str(error)).partition(" got ")
+        if len(_ROW.findall(head)) != 1:
+            return _one_line(str(with_setting(error)))
+        row = _ROW.search(head)
+        raisers = [*_raisers(error)]
+        key = (_ROW.sub("row", head), *map(id, raisers))
+        if key not in self._heads:
+            named = _one_line(str(with_setting(error)))
+            if not named.endswith(got + tail) or len(_ROW.findall(named)) != 1:
+                return named
+            self._heads[key] = named.removesuffix(got + tail), raisers
+        return _ROW.sub(lambda _: row[0] if row else "", self._heads[key][0]) + got + tail
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
@@ -86,11 +96,11 @@ class Problems:
     def lines(self) -> list[str]:
         """Return one line for each error, and a summary line for a kind with many errors."""
         lines: list[str] = []
-        for kind, problems in self._kinds.items():
+        for problems in self._kinds.values():
             listed, further = problems[:_OF_A_KIND], problems[_OF_A_KIND:]
             lines += [f"{problem.line}{_same_in(problem.others)}" for problem in listed]
             if further:
-                lines.append(f"... and {_rows(further)} more like it: {_named(self._last[kind])}")
+                lines.append(f"... and {_rows(further)} more like it: {further[-1].line}")
         return lines
 
 
@@ -99,7 +109,7 @@ class _Problem:
     """An error.
 
     Attributes:
-        line: Its message, with the full setting if it is listed.
+        line: Its message.
         others: Further rows that have it, by data set.
     """
 
@@ -107,8 +117,13 @@ class _Problem:
     others: dict[str, list[str]] = field(default_factory=dict)
 
 
-def _named(error: BaseException) -> str:
-    return _one_line(str(with_setting(error)))
+def _raisers(error: BaseException) -> Iterator[Any]:
+    """Yield what tells the setting of an error: the objects and the functions that were running, also of its causes."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        yield frame.f_code
+        yield frame.f_locals.get("self")
+    if error.__cause__ is not None:
+        yield from _raisers(error.__cause__)
 
 
 def _rows(problems: Iterable[_Problem]) -> int:

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.optim import Optimizer
 
-from lightning_gft.errors import GFTTypeError, GFTValueError, naming_errors
+from lightning_gft.errors import OF_FACTORIES, GFTTypeError, GFTValueError, naming_errors
 
 OptimizerFn = Callable[[Iterable[nn.Parameter]], Optimizer]
 
@@ -38,7 +38,7 @@ def make_optimizer(function: OptimizerFn, weights: Sequence[nn.Parameter], field
             f"`{field}`: expected trainable weights, got a policy whose weights are all frozen; quantised "
             "weights need model.policy.lora to train"
         )
-    with naming_errors(field):
+    with naming_errors(field, kinds=OF_FACTORIES):
         optimizer: Any = function(weights)
     check_optimizer(optimizer, weights, field)
     assert isinstance(optimizer, Optimizer)  # noqa: S101 (just checked)

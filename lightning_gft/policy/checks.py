@@ -81,13 +81,16 @@ def check_responses(responses: list[list[Response]], num_prompts: int, count: in
     return responses
 
 
-def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new_tokens: int) -> None:
+def check_window(
+    tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new_tokens: int, setting: str = "max_new_tokens"
+) -> None:
     """Check that the longest prompt and response fit into the model's window.
 
     Args:
         tokenizer: Tokenizer whose ``model_max_length`` is the model's window, in tokens.
         prompt_length: Tokens of the longest prompt.
         max_new_tokens: Tokens of the longest response.
+        setting: Setting that has the length of the response.
 
     Raises:
         ValueError: If they do not fit.
@@ -95,7 +98,7 @@ def check_window(tokenizer: PreTrainedTokenizerBase, prompt_length: int, max_new
     window = tokenizer.model_max_length
     if prompt_length + max_new_tokens > window:
         raise GFTValueError(
-            "`max_new_tokens`: expected a prompt and a response that fit into the model's window, got a prompt of "
+            f"`{setting}`: expected a prompt and a response that fit into the model's window, got a prompt of "
             f"{prompt_length} tokens and max_new_tokens={max_new_tokens} for a window of {window} tokens "
             "(max_position_embeddings of its config.json); lower max_new_tokens, or set the datamodule's "
             "max_prompt_length to leave longer prompts out"

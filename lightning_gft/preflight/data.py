@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_warn
@@ -12,7 +13,7 @@ from lightning_gft.chat import special_tokens
 from lightning_gft.data import Example, PromptDataModule
 from lightning_gft.data.datamodule import data_name
 from lightning_gft.data.errors import row_name
-from lightning_gft.errors import GFTValueError
+from lightning_gft.errors import GFTValueError, naming_errors
 from lightning_gft.policy import check_window
 from lightning_gft.rewards import Reward
 from lightning_gft.sampler import GroupSampler, find_unfit, score_demonstrations
@@ -58,18 +59,19 @@ def find_faults(
     """
     yield from _faulty_settings(data, samplers, tokenizer)
     # Stages may share sources.
-    sources = list({id(source): source for sampler in samplers for source in sampler.sources.values()}.values())
+    named = {id(source): (name, source) for sampler in samplers for name, source in sampler.sources.items()}
+    lengths = {f"sources.{name}": source.longest_response() for name, source in named.values()}
     for split, datasets in data.examples.items():
-        drawn = [source.longest_response() for source in sources]
-        longest = max(drawn if split == "train" else [evaluation_tokens], default=0)
+        drawn = lengths if split == "train" else {"evaluation": evaluation_tokens}
+        longest = max(drawn, key=drawn.__getitem__)
         for name, rows in datasets.items():
             where = data_name(split, name)
-            for source in sources if split == "train" else ():
+            for _, source in named.values() if split == "train" else ():
                 yield from _errors_of(source.check_rows, rows)
                 yield from _errors_of(source.check_prompts, rows, tokenizer)
             for sampler in _one_of_each_scoring(samplers):
                 yield from _faulty_references(where, rows, sampler.rewards)
-            yield from _faulty_lengths(where, rows, longest, tokenizer)
+            yield from _faulty_lengths(where, rows, drawn[longest], tokenizer, f"{longest}.max_new_tokens")
 
 
 def _faulty_settings(
@@ -107,8 +109,8 @@ def _faulty_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizer
     """Yield an error for each reward that expects a special token which responses are decoded without."""
     special = special_tokens(tokenizer)
     for name, reward in rewards.items():
-        for error in _errors_of(reward.check_tokens, special):
-            yield _with_cause(f"reward {name!r}: {error}", error)
+        naming = naming_errors(f"rewards.{name}", signature(type(reward)).parameters)
+        yield from _errors_of(naming(reward.check_tokens), special)
 
 
 def _faulty_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> Iterator[Exception]:
@@ -128,12 +130,12 @@ def can_score(rewards: Mapping[str, Reward], example: Example) -> bool:
 
 
 def _faulty_lengths(
-    where: str, rows: Sequence[Example], max_new_tokens: int, tokenizer: PreTrainedTokenizerBase
+    where: str, rows: Sequence[Example], max_new_tokens: int, tokenizer: PreTrainedTokenizerBase, setting: str
 ) -> Iterator[Exception]:
     """Yield an error for each prompt that leaves too little room for a response, the longest first."""
     for example in sorted(rows, key=lambda example: -len(example.prompt_ids)):
         try:
-            check_window(tokenizer, len(example.prompt_ids), max_new_tokens)
+            check_window(tokenizer, len(example.prompt_ids), max_new_tokens, setting)
         except ValueError as error:
             yield _with_cause(f"{where} data, {row_name(example.row)}: {error}", error)
         else:

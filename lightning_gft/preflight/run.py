@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from inspect import signature
 from typing import Any, Protocol
 
 from lightning.pytorch import Trainer
@@ -11,8 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.data import PromptDataModule
 from lightning_gft.distributed import check_strategy
-from lightning_gft.errors import naming_errors
+from lightning_gft.errors import GFTValueError, naming_errors, place_of, prefixed
 from lightning_gft.evaluation import Evaluator
+from lightning_gft.losses import GroupLoss
 from lightning_gft.policy import PolicyLoader
 from lightning_gft.policy.draws import check_draws_ahead
 from lightning_gft.preflight.callbacks import prepare_callbacks
@@ -108,12 +111,23 @@ def check_stages(trainer: Trainer, checked: Checked, own_code: bool) -> None:
     """
     names: dict[str, set[str]] = {}
     for name, parts in checked.stages.planned.items():
-        path = f"stages.{name}"
-        with naming_errors(path):
+        with _naming_stage(name, parts.loss):
             check_sampler(parts.sampler, parts.loss)
             checked.evaluator.reward_name(parts.sampler.rewards)
         names[name] = logged_names(trainer, {name: parts}, checked.evaluator)
         if parts.monitor is not None:
-            setting = f"`{path}.until.monitor`"
+            setting = f"`stages.{name}.until.monitor`"
             check_stage_monitor(setting, parts.monitor, names[name], is_certain(trainer, own_code))
     check_monitors(trainer, checked.logged_names(), own_code, names)
+
+
+@contextmanager
+def _naming_stage(stage: str, loss: GroupLoss) -> Iterator[None]:
+    """Context in which errors begin with the setting of a stage, which has the options of a sampler itself."""
+    with naming_errors(f"stages.{stage}", ["loss", *signature(GroupSampler).parameters]):
+        try:
+            yield
+        except ValueError as error:
+            message, options = str(error).replace("`sampler.", "`", 1), signature(type(loss)).parameters
+            is_of_loss = place_of(message, options, [type(loss).__name__]) == 0
+            raise GFTValueError(prefixed(message, "loss", options) if is_of_loss else message) from error

@@ -23,7 +23,7 @@ def warn_of_unused_sources(data: PromptDataModule, stages: Stages) -> None:
     """Warn of each source whose responses a stage draws in vain, with the cost of a step."""
     for stage, (loss, sampler, _) in stages.all().items():
         for name, source in unused_sources(sampler, loss).items():
-            setting = f"stage {stage}: `sources.{name}`" if stage else f"`model.sampler.sources.{name}`"
+            setting = f"`stages.{stage}.sources.{name}`" if stage else f"`model.sampler.sources.{name}`"
             wanted = " and ".join(role.name.lower() for role in sorted(loss.trains_on()))
             kind = "own samples" if source.source == Source.SELF else f"{source.source.name.lower()} responses"
             length = source.longest_response()

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from typing_extensions import override
 
-from lightning_gft.errors import GFTTypeError, GFTValueError, naming_errors
+from lightning_gft.errors import OF_FACTORIES, GFTTypeError, GFTValueError, naming_errors
 
 SchedulerFn = Callable[[Optimizer], LRScheduler]
 Length = Callable[[], int]
@@ -80,7 +80,7 @@ def make_scheduler(
         ValueError: If the schedule cannot be built, or depends on a metric.
         TypeError: If an argument is missing or of another type, or the function returns no schedule.
     """
-    with naming_errors(field):
+    with naming_errors(field, kinds=OF_FACTORIES):
         scheduler: Any = schedule.make(optimizer, num_steps)
     if isinstance(scheduler, ReduceLROnPlateau):
         raise GFTValueError(

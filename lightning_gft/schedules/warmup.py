@@ -87,7 +87,7 @@ class WarmupSchedule(Schedule):
             rank_zero_warn(
                 named(
                     f"`lr_scheduler`: the warm-up takes {warmup} optimizer steps and the whole schedule {total}, so "
-                    f"the learning rate never reaches the optimizer's; lower {option}, or train for more steps"
+                    f"the learning rate never reaches the optimizer's; lower {option}, or raise max_steps"
                 )
             )
         if self.name == "linear":  # transformers has no linear decay that ends above 0 and accepts every learning rate

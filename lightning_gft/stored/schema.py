@@ -99,7 +99,7 @@ class StoredInfo:
         for name in self.rewards:
             if name in COLUMNS:
                 raise GFTValueError(
-                    f"`rewards[{name!r}]`: expected a name that is not a column of stored groups, got {name!r}; choose "
+                    f"`rewards.{name}`: expected a name that is not a column of stored groups, got {name!r}; choose "
                     f"another than {', '.join(COLUMNS)}"
                 )
 

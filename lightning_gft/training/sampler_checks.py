@@ -23,7 +23,7 @@ def check_sampler(sampler: GroupSampler, loss: GroupLoss) -> None:
     _check_group_size(sampler, loss)
     if sampler.num_groups is not None and "advantages" not in loss.needs():
         raise GFTValueError(
-            f"`num_groups`: expected null for {type(loss).__name__}, which uses no advantages, got "
+            f"`sampler.num_groups`: expected null for {type(loss).__name__}, which uses no advantages, got "
             f"{sampler.num_groups}; leave it out: this loss learns from groups with equal rewards, too"
         )
     if "teacher_logprobs" in loss.needs() - sampler.gives():
@@ -58,6 +58,6 @@ def _check_group_size(sampler: GroupSampler, loss: GroupLoss) -> None:
         sampler.advantage.check_group(sampler.group_size, own)
     except ValueError as error:
         raise GFTValueError(
-            f"`sampler`: {error} from the sources ({', '.join(sampler.sources)}); add a source, raise num_generations, "
-            "or use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
+            f"`sampler.sources`: {error} from the sources ({', '.join(sampler.sources)}); add a source, raise "
+            "num_generations, or use RewardAdvantage (the reward itself) or SFTLoss (no advantages)"
         ) from None

@@ -101,9 +101,7 @@ def test_a_write_that_fails_leaves_nothing_half(rows: Path, tmp_path: Path, monk
 def test_a_reward_may_not_be_called_like_a_column(rows: Path, tmp_path: Path):
     module = module_of()
     module.sampler = module.sampler.with_parts(rewards={"prompt": NumericReward()})
-    with pytest.raises(
-        ValueError, match=r"`rewards\['prompt'\]`: expected a name that is not a column of stored groups"
-    ):
+    with pytest.raises(ValueError, match=r"`rewards\.prompt`: expected a name that is not a column of stored groups"):
         predict(rows, tmp_path / "groups", module)
 
 

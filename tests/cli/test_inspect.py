@@ -182,6 +182,21 @@ def test_a_source_without_its_column_is_named_with_its_setting(faulty: list[str]
     ]
 
 
+def test_the_same_error_of_two_sources_is_reported_for_both(tmp_path: Path):
+    options = {"template": "{prompt} {demonstration}"}
+    sources = {
+        name: {
+            "class_path": "SelfSource",
+            "init_args": {"teacher": {"class_path": "DemonstrationTeacher", "init_args": own}},
+        }
+        for name, own in (("a", options), ("b", {**options, "micro_batch_tokens": 100}))
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({"model": {"sampler": {"init_args": {"sources": sources}}}}))
+    problems = failing(tmp_path, "--config", GFT, f"--config={tmp_path / 'own.yaml'}", *SMALL, "--show=0")["problems"]
+    named = [problem.partition("`: ")[0].rpartition("`")[2] for problem in problems]
+    assert named == [f"model.sampler.sources.{name}.teacher" for name in ("a", "b")]
+
+
 def test_data_without_validation_are_reported_once_and_stop_what_needs_it(faulty: list[str], tmp_path: Path):
     (tmp_path / "train.jsonl").write_text(json.dumps(FAULTS[0]))
     without = [*faulty, "--model.sampler.num_groups=4", "--data.val_path=null"]

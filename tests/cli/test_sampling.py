@@ -84,7 +84,7 @@ def test_the_policy_is_shown_the_demonstration(tmp_path: Path):
         ),
         (
             ["--model.sampler.num_groups=2", "--model.loss=lightning_gft.SFTLoss"],
-            "`num_groups`: expected null for SFTLoss, which uses no advantages, got 2; leave it out",
+            "`model.sampler.num_groups`: expected null for SFTLoss, which uses no advantages, got 2; leave it out",
         ),
         (
             ["--model.loss=lightning_gft.DistillationLoss"],

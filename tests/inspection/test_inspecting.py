@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,10 +30,8 @@ from lightning_gft import (
 )
 from lightning_gft.cli.inspecting import print_report
 from lightning_gft.data import RowFilter
-from lightning_gft.errors import completing_errors
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.inspection import DataReport, inspect_data
-from lightning_gft.inspection.problems import Problems
 from lightning_gft.training import StageParts
 from tests.data.conftest import CHATML, TokenizerFactory
 
@@ -178,72 +175,6 @@ def test_rows_that_a_filter_leaves_out_are_listed(tmp_path: Path):
     assert (report.datasets[0].rows, report.datasets[0].used) == (3, 3)
     left_out = report.to_dict()["datasets"][0]["dropped"]
     assert left_out == {"rows that `keep` leaves out": {"count": 3, "rows": [0, 2, 4]}}
-
-
-def test_no_fault_is_told_twice_and_each_line_of_one_is_set_off():
-    problems = Problems()
-    for text in (
-        "train data: row 1 (counting from 0): no text",
-        "row 1 (counting from 0): no text",
-        "train data, row 1 (counting from 0): no text",
-        "val data: row 1 (counting from 0): no text",
-        "no server",
-        "no server",
-        "give every row a reference\nThe first that fails:\n  row 3",
-    ):
-        problems.add(ValueError(text))
-    assert problems.lines() == [
-        "train data: row 1 (counting from 0): no text (the same in 1 other row of val data: 1)",
-        "no server",
-        "give every row a reference. The first that fails: row 3",
-    ]
-
-
-def test_errors_beyond_those_listed_are_counted_by_their_rows():
-    problems = Problems()
-    for message, row in product(range(12), range(3)):
-        problems.add(ValueError(f"row {row} (counting from 0): expected a text, got {message}"))
-    *listed, last = problems.lines()
-    assert [line.endswith("(the same in 2 other rows: 1, 2)") for line in listed] == [True] * 10
-    assert last == "... and 6 more like it: row 0 (counting from 0): expected a text, got 11"
-    assert len(problems) == 36
-
-
-@pytest.mark.parametrize(("texts", "named"), [(1, 1), (500, 11)])
-def test_only_errors_that_are_listed_are_named(texts: int, named: int):
-    calls: list[BaseException] = []
-
-    def name(error: BaseException) -> None:
-        calls.append(error)
-        error.args = (f"named {error}",)
-
-    problems = Problems()
-    with completing_errors(name):
-        for row in range(500):
-            problems.add(ValueError(f"row {row} (counting from 0): expected a text, got {row % texts}"))
-        lines = problems.lines()
-    assert len(problems) == 500
-    assert len(calls) == named
-    assert [" named " in f" {line}" for line in lines] == [True] * len(lines)
-
-
-def test_errors_that_name_two_rows_are_merged_if_both_are_the_same():
-    problems = Problems()
-    for second in (2, 3, 3):
-        problems.add(ValueError(f"row 1 (counting from 0) and row {second} (counting from 0): the same prompt"))
-    assert problems.lines() == [
-        "row 1 (counting from 0) and row 2 (counting from 0): the same prompt",
-        "row 1 (counting from 0) and row 3 (counting from 0): the same prompt",
-    ]
-    assert len(problems) == 2
-
-
-def test_only_so_many_kinds_of_errors_are_listed():
-    problems = Problems()
-    for kind in range(300):
-        problems.add(ValueError(f"kind {kind}"))
-    assert len(problems.lines()) == 20 + 10 + 1
-    assert problems.lines()[-1] == "... and 270 more like it: kind 299"
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,6 @@ def test_a_callback_that_an_evaluation_has_gets_its_state(checkpoint: Path):
     assert own.loaded
 
 
-def test_a_fit_that_goes_on_without_a_callback_is_told(checkpoint: Path):
+def test_a_fit_that_resumes_without_a_callback_warns(checkpoint: Path):
     with pytest.warns(UserWarning, match="callbacks used to create the checkpoint"):
         fit(make_module(evaluation=SHORT), Rows(ROWS), ckpt_path=str(checkpoint), max_steps=1)

@@ -164,7 +164,7 @@ def test_a_group_of_one_at_run_time_is_counted_and_warned_of():
 def test_a_baseline_of_own_samples_needs_own_samples():
     for sources in ({"teacher": TeacherSource(4)}, {"teacher": TeacherSource(4), "self": SelfSource(1)}):
         with pytest.raises(
-            ValueError, match=r"`sampler`: expected at least 2 own samples a prompt for SelfBaseline.*got [01] "
+            ValueError, match=r"`sampler.sources`: expected at least 2 own samples a prompt for SelfBaseline.*got [01] "
         ):
             make_module(sources=sources, advantage=SelfBaselineAdvantage())
     make_module(sources={"teacher": TeacherSource(4), "self": SelfSource(2)}, advantage=SelfBaselineAdvantage())

@@ -161,7 +161,7 @@ def test_settings_are_checked(arguments: dict[str, Any], message: str):
 
 def test_a_warm_up_beyond_the_run_is_told():
     for schedule, option in ((WarmupSchedule(warmup_steps=9), "steps"), (WarmupSchedule(warmup_ratio=1.0), "ratio")):
-        told = rf"^`model\.lr_scheduler`: the warm-up takes \d .* whole schedule 6, .*; lower warmup_{option}, or train"
+        told = rf"^`model\.lr_scheduler`: the warm-up takes \d .* whole schedule 6, .*; lower warmup_{option}, or raise"
         with pytest.warns(UserWarning, match=told):
             rates(schedule)
 

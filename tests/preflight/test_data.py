@@ -89,19 +89,19 @@ class NeverMet(FormatReward):
         (
             module_with(reward=NeverMet(".*<eos>")),
             Rows(),
-            "reward 'score': no response holds '<eos>'",
+            "`rewards.score`: no response holds '<eos>'",
         ),
         (
             module_with(
                 {"self": SelfSource(max_new_tokens=60), "teacher": TeacherSource(4)}, max_position_embeddings=64
             ),
             Rows(),
-            r"train data, row 1 .*a prompt of 7 tokens and max_new_tokens=60 .*window of 64 tokens",
+            r"train data, row 1 .*`sources.self.max_new_tokens`: .*a prompt of 7 tokens and max_new_tokens=60 ",
         ),
         (
             module_with(evaluation=Evaluation(max_new_tokens=60), max_position_embeddings=64),
             Rows(val_rows=ROWS),
-            r"val data, row 1 .*max_new_tokens=60 .*window of 64 tokens",
+            r"val data, row 1 .*`evaluation.max_new_tokens`: .*max_new_tokens=60 .*window of 64 tokens",
         ),
     ],
 )

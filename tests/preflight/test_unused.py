@@ -74,4 +74,4 @@ def test_the_stage_is_named_whose_loss_does_not_use_a_source(recwarn: pytest.War
     schedule = StageSchedule(stages, save=False)
     fit(make_module(GFTLoss(), sources=sources), callbacks=[schedule], max_epochs=-1)
     (warning,) = [str(one.message) for one in recwarn if "trains on, got" in str(one.message)]
-    assert warning.startswith("stage first: `sources.own`: expected expert and teacher responses")
+    assert warning.startswith("`stages.first.sources.own`: expected expert and teacher responses")

@@ -60,7 +60,7 @@ class Plan:
             if stage.optimizer is not None:
                 choice = replace(choice, optimizer=stage.optimizer, optimizer_field=f"stages.{name}.optimizer")
             length = partial(self._num_steps, trainer, begun, name)
-            choices[name] = replace(choice, num_steps=length, learning_rate=stage.learning_rate)
+            choices[name] = replace(choice, num_steps=length, learning_rate=stage.learning_rate, stage=name)
             if stage.lr_scheduler is not None:
                 schedule, field = as_schedule(stage.lr_scheduler), f"stages.{name}.lr_scheduler"
                 choices[name] = replace(choices[name], schedule=schedule, schedule_field=field)

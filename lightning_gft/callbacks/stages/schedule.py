@@ -102,12 +102,13 @@ class StageSchedule(Callback):
         assert isinstance(pl_module, GFTLitModule)  # noqa: S101 (checked before)
         run = pl_module.run.optimizer
         for name, choice in self._choices.items():
-            with naming_stage(name):
-                if run.settings is None and self.stages[name].sets_optimizer:
+            if run.settings is None and self.stages[name].sets_optimizer:
+                with naming_stage(name):
                     raise GFTValueError(
                         "`optimizer`: expected no setting of it beside configure_optimizers of your own module, got "
                         "one; let the module configure optimizers, or omit optimizer and learning rate"
                     )
+            if name != self._progress.stage:
                 choice.make(run.weights)  # raises a mistake before training
 
     @override
@@ -136,7 +137,7 @@ class StageSchedule(Callback):
         until, progress = self.stage.until, self._progress
         if until.monitor not in trainer.callback_metrics:
             raise GFTRuntimeError(
-                f"stage {progress.stage}: `until.monitor`: expected a validation figure, got {until.monitor!r}, which "
+                f"`stages.{progress.stage}.until.monitor`: expected a validation figure, got {until.monitor!r}, which "
                 "was not logged; name one that is"
             )
         value = float(trainer.callback_metrics[until.monitor])

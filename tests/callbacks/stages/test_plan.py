@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from lightning_gft import (
     GFTLitModule,
     GFTLoss,
     HighestReward,
+    HPTLoss,
+    SelfSource,
     SFTLoss,
     TeacherSource,
     WarmupSchedule,
@@ -25,6 +28,7 @@ from lightning_gft import (
 from lightning_gft.callbacks import Stage, StageSchedule, Until
 from lightning_gft.callbacks.stages.lengths import Progress
 from lightning_gft.callbacks.stages.plan import Plan
+from lightning_gft.preflight import check_tokenizer
 from tests.callbacks.stages.runs import SHORT, Finished, adam
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 
@@ -72,7 +76,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "figure of training": ({"until": Until("train/loss")}, "`stages.b.until.monitor`: expected .*, got 'train/loss'"),
     "one response": (
         {"loss": GFTLoss(), "sources": {"e": ExpertSource()}, **STEP},
-        "`stages.b`: `sampler`: expected at least 2 responses a prompt",
+        "`stages.b.sources`: expected at least 2 responses a prompt",
     ),
     "no sources": ({"sources": {}, **STEP}, "`stages.b.sources`: expected at least one, got none"),
     "a source's reward": (
@@ -80,6 +84,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         r"`stages\.b\.sources\.t\.by`: expected one of the rewards score",
     ),
     "no reward": ({"rewards": {}, **STEP}, "`stages.b.rewards`: expected at least one, got none"),
+    "too few own samples": (
+        {"loss": HPTLoss(gate=3), "sources": {"self": SelfSource(3), "e": ExpertSource()}, **STEP},
+        "`stages.b.loss.gate`: expected less than the 3 own samples",
+    ),
+    "no demonstrations": (
+        {"loss": HPTLoss(), "sources": {"self": SelfSource(3)}, **STEP},
+        "`stages.b.sources`: expected demonstrations for HPTLoss",
+    ),
+    "groups without advantages": ({"num_groups": 1, **STEP}, "`stages.b.num_groups`: expected null for SFTLoss"),
     "another reward": (
         {"rewards": {"other": DigitSum()}, **STEP},
         "`stages.b`: `evaluation.reward`: expected one of other",
@@ -131,6 +144,34 @@ def test_a_warm_up_beyond_a_stage_names_the_schedule_of_the_stage():
         UserWarning, match=r"^`stages\.b\.lr_scheduler`: the warm-up takes 9 optimizer steps and the who"
     ):
         fit(make_module(SFTLoss()), callbacks=[StageSchedule(stages)])
+
+
+def test_a_warm_up_of_the_modules_beyond_its_stages_names_each_of_them(recwarn: pytest.WarningsRecorder):
+    stages = {"a": Stage(**STEP), "b": Stage(**STEP)}
+    module = make_module(SFTLoss(), lr_scheduler=WarmupSchedule(warmup_steps=9))
+    fit(module, callbacks=[StageSchedule(stages, save=False)])
+    said = {str(one.message).partition(" optimizer")[0] for one in recwarn if "the warm-up" in str(one.message)}
+    assert said == {f"`stages.{name}`: `model.lr_scheduler`: the warm-up takes 9" for name in stages}
+
+
+@pytest.mark.parametrize("mistake", [TypeError("unsupported operand"), AssertionError("a mistake")])
+def test_a_mistake_in_the_code_of_a_part_keeps_its_class(mistake: Exception):
+    class Mistaken(ExpertSource):
+        def check_rewards(self, rewards: Any) -> None:
+            raise mistake
+
+        def check_tokenizer(self, tokenizer: Any) -> None:
+            raise mistake
+
+    module = make_module(SFTLoss())
+    sampler = copy.copy(module.sampler)
+    sampler.sources = {"own": Mistaken()}
+    with pytest.raises(type(mistake)) as raised:
+        check_tokenizer([sampler], module.tokenizer)
+    assert raised.value is mistake
+    with pytest.raises(type(mistake)) as raised:
+        fit(module, callbacks=[StageSchedule({"a": Stage(sources={"own": Mistaken()}, **STEP)})])
+    assert raised.value is mistake
 
 
 def test_an_error_of_the_modules_schedule_in_a_stage_names_the_modules():
