@@ -31,8 +31,8 @@ def warn_of_unused_sources(data: PromptDataModule, stages: Stages) -> None:
             rank_zero_warn(
                 f"{setting}: expected {wanted} responses, the only ones that {type(loss).__name__} trains on, got "
                 f"{source.num_responses} {kind} per prompt, from which it learns nothing: up to "
-                f"{source.most_given() * data.batch_size} sampled and scored per step and rank{tokens}; leave the source "
-                "out, or choose a loss that trains on it"
+                f"{source.most_given() * data.batch_size} sampled and scored per step and rank{tokens}; leave the "
+                "source out, or choose a loss that trains on it"
             )
 
 

@@ -26,8 +26,8 @@ class Response:
         logprobs: Log-probabilities of ``token_ids`` under the policy that sampled them, at temperature 1 and over the
             whole vocabulary, regardless of the sampling settings; ``None`` for demonstrations.
         teacher_logprobs: Log-probabilities of ``token_ids`` under a teacher, if a source knows them.
-        weights_version: Number of optimizer steps taken before the weights that sampled it; ``None`` if it was not sampled by the
-            current run.
+        weights_version: Number of optimizer steps that the run had taken when it made the weights that sampled it;
+            ``None`` if it was not sampled by the current run.
     """
 
     token_ids: list[int]

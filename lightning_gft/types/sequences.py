@@ -103,8 +103,8 @@ class GroupBatch(Sequences):
         sampling_logprobs: ``[N, T]`` log-probabilities at sampling time, NaN on the tokens of a response without them.
         teacher_logprobs: ``[N, T]`` log-probabilities under a teacher, NaN on the tokens of a response without them;
             ``None`` if no source gives them.
-        weights_version: ``[N]``, number of optimizer steps taken before the weights that sampled each sequence; -1 if it is not
-            known, as for demonstrations.
+        weights_version: ``[N]``, number of optimizer steps that the run had taken when it made the weights that sampled
+            each sequence; -1 if it is not known, as for demonstrations.
         excluded: ``[N]``, true for sequences that are only counted: no loss trains on them or counts them in ``Z``.
         num_tried: Number of prompts that were sampled, if it may differ from the batch; ``None`` for all of them.
         sampling_seconds: Seconds until all responses of this rank were drawn.
