@@ -65,7 +65,7 @@ def test_the_list_says_what_each_is_for(capsys):
     }
     assert all(description(path).endswith(".") and len(description(path)) > 40 for path in OWN.values())
     assert (
-        "    Overlay for a GFT configuration, with the quickstart's length limit: Dr. GRPO (arXiv 2503.20783), GRPO"
+        "    Overlay for a GFT configuration: Dr. GRPO (arXiv 2503.20783), GRPO without its two biases:"
         in "\n".join(lines)
     )
     main(["configs", "list"])
