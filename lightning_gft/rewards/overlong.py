@@ -51,12 +51,12 @@ class SoftOverlongReward(Reward):
     def __init__(self, soft_punish_cache: int, max_completion_length: int | None = None, weight: float = 1.0) -> None:
         super().__init__(weight)
         of = type(self).__name__
-        if max_completion_length is not None:
-            max_completion_length = check_count("max_completion_length", max_completion_length, of=of)
+        self.soft_punish_cache = check_count("soft_punish_cache", soft_punish_cache, least=0, of=of)
         self.max_completion_length = max_completion_length
-        self.soft_punish_cache = check_count(
-            "soft_punish_cache", soft_punish_cache, least=0, most=max_completion_length, of=of
-        )
+        if max_completion_length is not None:
+            longest = check_count("max_completion_length", max_completion_length, of=of)
+            self.max_completion_length = longest
+            check_count("soft_punish_cache", self.soft_punish_cache, least=0, most=longest, of=of)
 
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]

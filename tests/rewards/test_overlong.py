@@ -64,7 +64,7 @@ def test_it_does_not_apply_to_demonstrations(source: Source):
     ("settings", "message"),
     [
         ((0, 0), "`max_completion_length` of SoftOverlongReward: expected a whole number of at least 1, got 0"),
-        ((-1, 8), "`soft_punish_cache` of SoftOverlongReward: expected a whole number from 0 to 8, got -1"),
+        ((-1, 8), "`soft_punish_cache` of SoftOverlongReward: expected a whole number of at least 0, got -1"),
         ((9, 8), "`soft_punish_cache` of SoftOverlongReward: expected a whole number from 0 to 8, got 9"),
     ],
 )
