@@ -148,7 +148,7 @@ def tables(models: Sequence[Model], given: Circumstances) -> str:
         moved = [f"{few[what] / _GB:.1f}" for what in ("update_bytes", "bytes")]
         times = [f"{few['computing']:.2f}", f"{few['moving']:.2f}", _share(few, "moving"), f"{many['moving']:.2f}"]
         rows_of_time.append([*name, *moved, *times, _share(many, "moving"), _share(many, "moving_alone")])
-    memory_head = "states, 8 GPUs|states, 64 GPUs|beside, training|beside, drawing|most, 8 GPUs|most, 64 GPUs"
+    memory_head = "states, 8 GPUs|states, 64 GPUs|beside, training|beside, sampling|most, 8 GPUs|most, 64 GPUs"
     time_head = "GB an update|GB with rollouts|computing, s|moving, 8 GPUs, s|share|moving, 64 GPUs, s|share"
     parts = _table(memory_head, rows_of_memory), _table(f"{time_head}|share, not shared", rows_of_time)
     return "\n\n".join(parts)

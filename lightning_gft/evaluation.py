@@ -52,7 +52,7 @@ class Evaluation:
         max_new_tokens: Longest response, in tokens.
         temperature: Temperature of the samples, see :class:`~lightning_gft.SelfSource`.
         top_p: Probability mass to sample from, see :class:`~lightning_gft.SelfSource`.
-        min_new_tokens: Number of tokens before which no token that ends a response is drawn.
+        min_new_tokens: Number of tokens before which no token that ends a response is sampled.
         stop_strings: One or several texts that end a response; give those of the ``SelfSource``.
         reward: Name of the reward that decides whether a response is correct; by default the first that is no penalty.
         correct_reward: Least score of a correct response under that reward.

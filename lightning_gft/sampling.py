@@ -21,11 +21,11 @@ class SamplingParams:
 
     Args:
         max_new_tokens: Longest response, in tokens, including the token that ends it.
-        temperature: Divisor of the logits. 0 is greedy decoding; near 0 the most likely token is drawn as well.
+        temperature: Divisor of the logits. 0 is greedy decoding; near 0 the most likely token is sampled as well.
         top_p: Keeps the smallest set of tokens whose probabilities sum to at least ``top_p``; 1 keeps all.
         top_k: Keeps the ``top_k`` most likely tokens; 0 keeps all.
         min_p: Keeps tokens at least ``min_p`` times as likely as the most likely one; ``None`` keeps all.
-        min_new_tokens: Number of tokens before which no token that ends a response is drawn.
+        min_new_tokens: Number of tokens before which no token that ends a response is sampled.
         stop_strings: One or several texts that end a response and remain in it; empty for none.
         of: The part whose options these are, for errors.
 

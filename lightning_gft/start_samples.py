@@ -23,7 +23,7 @@ class _Drawn(NamedTuple):
 
 
 class StartSamples:
-    """One sample per prompt of the policy as it was loaded; drawn and scored once, and kept on the CPU.
+    """One sample per prompt of the policy as it was loaded; sampled and scored once, and kept on the CPU.
 
     A resumed run draws the same samples again, as the evaluation's seed and the starting weights determine them.
     Samples of batches that an evaluation does not use are discarded at its end.

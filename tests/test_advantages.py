@@ -136,7 +136,7 @@ def test_mistakes_in_yaml_are_named(init_args):
 
 
 def test_max_rl_refuses_a_penalty_before_anything_is_scored():
-    rewards = {"accuracy": ExactMatchReward(), "overlong": SoftOverlongReward(48, 8)}
+    rewards = {"accuracy": ExactMatchReward(), "overlong": SoftOverlongReward(8, 48)}
     with pytest.raises(ValueError, match=r"^`rewards\.overlong`: expected a reward of at least 0"):
         GroupSampler({"self": SelfSource()}, rewards, MaxRLAdvantage())
     GroupSampler({"self": SelfSource()}, rewards)

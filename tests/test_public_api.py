@@ -146,7 +146,7 @@ CONSTRUCTORS = {
     "SelfBaselineAdvantage": "",
     "SelfSource": "num_generations=4, max_new_tokens=512, temperature=1.0, top_p=1.0, top_k=0, "
     "min_p=None, min_new_tokens=0, stop_strings='', teacher=None, ahead=0",
-    "SoftOverlongReward": "max_completion_length, soft_punish_cache, weight=1.0",
+    "SoftOverlongReward": "soft_punish_cache, max_completion_length=None, weight=1.0",
     "Stage": "loss=None, sources=None, rewards=None, advantage=None, num_groups=None, optimizer=None, "
     "reset_optimizer=False, "
     "learning_rate=None, lr_scheduler=None, updates_per_batch=None, reference='run', "

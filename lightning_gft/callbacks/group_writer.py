@@ -94,18 +94,18 @@ class GroupWriter(Callback):
         if groups:
             self._check_not_mixed(self._info)
             write_shard(self.path, groups, self._info, step, trainer.global_rank)
-        unfinished = len(outputs) - int(outputs.finished.sum())
-        self._counts += torch.tensor([len(groups), len(outputs), unfinished])
+        truncated = len(outputs) - int(outputs.finished.sum())
+        self._counts += torch.tensor([len(groups), len(outputs), truncated])
 
     @override
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        groups, responses, unfinished = torch.stack(gathered(self._counts)).sum(dim=0).tolist()
+        groups, responses, truncated = torch.stack(gathered(self._counts)).sum(dim=0).tolist()
         self._leave(pl_module)
         if not groups:
             _print_on_first_rank(f"All groups are in {self.path} already: nothing was sampled")
             return
         _print_on_first_rank(
-            f"{groups} groups written to {self.path}; {unfinished} of {responses} responses are unfinished"
+            f"{groups} groups written to {self.path}; {truncated} of {responses} responses are truncated"
         )
 
     @override

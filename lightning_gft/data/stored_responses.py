@@ -42,12 +42,12 @@ def encode_stored(
 
 
 def _check_prompts(prompts: Sequence[EncodedPrompt], groups: Sequence[StoredGroup]) -> None:
-    """Warn of prompts that differ from those that the responses were drawn for."""
+    """Warn of prompts that differ from those that the responses were sampled for."""
     pairs = zip(prompts, groups, strict=True)
     if other := sum(prompt.token_ids != group.prompt_token_ids for prompt, group in pairs):
         rank_zero_warn(
             f"{other} of {len(groups)} prompts differ from those in their groups (another template, system prompt or "
-            "column): the stored responses were drawn for other prompts"
+            "column): the stored responses were sampled for other prompts"
         )
 
 
@@ -82,7 +82,7 @@ def _encode(
 
 
 def _reason_to_leave_out(response: StoredResponse) -> str:
-    return "unfinished" if not response.finished else "blank" if is_blank(response.raw_completion) else ""
+    return "truncated" if not response.finished else "blank" if is_blank(response.raw_completion) else ""
 
 
 def _empty_sources() -> StoredBySource:

@@ -35,7 +35,7 @@ def pass_at_k(num_samples: Tensor | int, num_correct: Tensor | int, k: int) -> T
     samples = torch.as_tensor(num_samples, dtype=torch.float64)
     correct = torch.as_tensor(num_correct, dtype=torch.float64)
     fewest = int(samples.min()) if samples.numel() else sys.maxsize
-    k = check_count("k", k, most=fewest, remedy="draw more samples, or ask for a smaller k")
+    k = check_count("k", k, most=fewest, remedy="take more samples, or ask for a smaller k")
     if ((correct < 0) | (correct > samples)).any():
         raise GFTValueError(
             "`num_correct`: expected numbers from 0 to num_samples, got others; give the number of correct samples"

@@ -28,6 +28,7 @@ from lightning_gft.preflight import (
     check_validation_interval,
     find_faults,
     warn_of_no_validation_data,
+    warn_of_short_limits,
     warn_of_unused,
     warn_of_unused_sources,
 )
@@ -126,6 +127,7 @@ def _inspect_parts(data: PromptDataModule, module: Inspected, report: DataReport
         check_tokenizer(samplers, tokenizer)
     warn_of_unused(data, module.policy_loader, samplers)
     warn_of_unused_sources(data, module.stages)
+    warn_of_short_limits(module.stages)
     life = PartsLife()
     try:
         # Sources are not set up: one may start a server, or load a teacher's weights.

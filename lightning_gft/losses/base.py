@@ -31,18 +31,20 @@ class GroupLoss(Part, nn.Module, ABC):
     Args:
         reduction: How the sum over tokens becomes a mean: it sets the weight of a sequence and what ``Z`` counts, see
             :func:`~lightning_gft.functional.reduction_weights`.
-        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``;
+            by default the largest ``max_new_tokens`` of the sources that sample.
 
     Raises:
-        ValueError: If ``reduction`` is unknown, if ``"constant-length"`` lacks ``max_completion_length``, or if another
-            reduction has one.
+        ValueError: If ``reduction`` is unknown, or if another one than ``"constant-length"`` has a
+            ``max_completion_length``.
     """
 
     def __init__(self, reduction: Reduction = "token-mean", max_completion_length: int | None = None) -> None:
         super().__init__()
         check_choice("reduction", reduction, get_args(Reduction))
         self.reduction: Reduction = reduction
-        check_length(reduction, max_completion_length)
+        if max_completion_length is not None:
+            check_length(reduction, max_completion_length)
         self.max_completion_length = max_completion_length
 
     @abstractmethod
@@ -127,9 +129,12 @@ class GroupLoss(Part, nn.Module, ABC):
         """Return the weight of each sequence, ``[N]``, and this batch's summand of each share's ``Z``, ``[S]``."""
         mask, dtype = groups.response_mask & self._taken(groups)[:, None], widen(groups.advantages).dtype
         weights, counts = torch.zeros_like(groups.advantages, dtype=dtype), list[Tensor]()
+        length = self.max_completion_length
+        if length is None and self.reduction == "constant-length":
+            length = groups.longest_response or None
         for share in self.shares(groups):
             of_share, count = reduction_weights(
-                mask & share[:, None], self.reduction, groups.group_index, dtype, self.max_completion_length
+                mask & share[:, None], self.reduction, groups.group_index, dtype, length
             )
             weights, counts = weights + of_share, [*counts, count]
         return weights, torch.stack(counts)

@@ -31,7 +31,8 @@ class CHORDLoss(MixedLoss):
             in 200 steps.
         own: Objective for own samples; default :class:`~lightning_gft.GRPOLoss`.
         reduction: How each of the two sums becomes a mean; the reduction of ``own`` is ignored.
-        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``;
+            by default the largest ``max_new_tokens`` of the sources that sample.
 
     Raises:
         ValueError: If ``mu`` is not between 0 and 1.

@@ -23,7 +23,8 @@ class CHORDPhiLoss(CHORDLoss):
         mu: A number from 0 to 1, or an :class:`~lightning_gft.Annealing`; 0.1 in the paper.
         own: Objective for own samples; default :class:`~lightning_gft.GRPOLoss`.
         reduction: How each of the two sums becomes a mean; the reduction of ``own`` is ignored.
-        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``;
+            by default the largest ``max_new_tokens`` of the sources that sample.
 
     Raises:
         ValueError: If ``mu`` is not between 0 and 1.

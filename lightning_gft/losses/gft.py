@@ -29,7 +29,8 @@ class GFTLoss(RectifiedLoss):
             ``"all"``, which with the default threshold is not the paper's loss.
         otherwise: Rectifier of all other tokens, which are not rectified by default. Its figures begin with
             ``otherwise/``.
-        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``;
+            by default the largest ``max_new_tokens`` of the sources that sample.
 
     Raises:
         ValueError: If ``rectify`` is unknown, or ``otherwise`` is given with ``rectify="all"``.

@@ -33,7 +33,8 @@ class GRPOLoss(RatioLoss):
         delta: Largest ratio where the advantage is negative; it must be above ``1 + epsilon_high`` (two-sided clipping,
             2505.07291). By default there is no limit.
         reduction: How the sum over tokens becomes a mean; GRPO takes it over responses.
-        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``;
+            by default the largest ``max_new_tokens`` of the sources that sample.
         mask_truncated_completions: Exclude truncated own samples from the loss and from ``Z``.
 
     Raises:

@@ -29,13 +29,14 @@ class LUFFYLoss(MixedLoss):
         gamma: Shape of the demonstrations' coefficients, which are largest at ``p = gamma``.
         own: Objective for own samples; default: ``A * r`` without clipping.
         reduction: How the sum over tokens becomes a mean; the reduction of ``own`` is ignored.
-        max_completion_length: Number of tokens that each response is divided by.
+        max_completion_length: Number of tokens that each response is divided by; by default the largest
+            ``max_new_tokens`` of the sources that sample.
 
     Raises:
-        ValueError: If ``gamma`` is not above 0, or ``max_completion_length`` is missing.
+        ValueError: If ``gamma`` is not above 0, or ``reduction`` does not fit ``max_completion_length``.
 
     Example:
-        >>> sorted(LUFFYLoss(max_completion_length=2048).needs())
+        >>> sorted(LUFFYLoss().needs())
         ['advantages', 'old_logprobs']
     """
 

@@ -21,7 +21,8 @@ class MixedLoss(CompositeLoss):
         demonstrations: Objective for responses of the expert and of teachers.
         own: Objective for own samples.
         reduction: How the sum over tokens becomes a mean; the reductions of the two losses are ignored.
-        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``;
+            by default the largest ``max_new_tokens`` of the sources that sample.
 
     Example:
         >>> from lightning_gft import GFTLoss, SFTLoss

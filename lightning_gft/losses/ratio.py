@@ -22,7 +22,8 @@ class RatioLoss(GroupLoss):
     Args:
         shares: Names of the figures, one for each mask that :meth:`clipped` returns.
         reduction: How the sum over tokens becomes a mean, see :class:`~lightning_gft.GroupLoss`.
-        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``.
+        max_completion_length: Number of tokens that each response is divided by with ``reduction="constant-length"``;
+            by default the largest ``max_new_tokens`` of the sources that sample.
         mask_truncated_completions: Exclude truncated own samples from the loss and from ``Z``.
     """
 

@@ -44,7 +44,7 @@ class LoRA:
         r: Rank of the two factors of an adapter.
         alpha: An adapter's output is scaled by ``alpha / r``.
         dropout: Dropout probability of an adapter's input while training. Above 0, training evaluates another policy
-            than the one that drew the samples; ``sampling/logprob_difference`` reports how far apart they are.
+            than the one that sampled; ``sampling/logprob_difference`` reports how far apart they are.
         target_modules: Modules that get an adapter: ``all-linear`` (all but the head), names, or a regular expression
             over the whole path, such as ``.*\.(q|v)_proj``.
         use_rslora: Whether to scale by ``alpha / sqrt(r)`` instead.

@@ -135,7 +135,7 @@ def check_draws_ahead(engine: RolloutEngine) -> None:
     """
     if not engine.can_draw_ahead():
         raise GFTValueError(
-            f"`ahead` of SelfSource: expected 0 with {type(engine).__name__}, which cannot draw while the policy "
+            f"`ahead` of SelfSource: expected 0 with {type(engine).__name__}, which cannot sample while the policy "
             "trains, got 1; leave it out, or use an engine with weights of its own that does not sleep"
         )
 

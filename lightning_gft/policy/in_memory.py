@@ -28,7 +28,7 @@ class ModelPolicy(PolicyLoader):
     Args:
         model: A causal language model of transformers; one with 4-bit or 8-bit weights requires ``lora``.
         tokenizer: Tokenizer whose tokens the model embeds.
-        rollout: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        rollout: Engine that samples responses; default :class:`~lightning_gft.TransformersEngine`.
         lora: Adapters to train instead of the model.
         chat_template: Jinja template, or a file with one, that replaces the tokenizer's.
 

@@ -25,7 +25,7 @@ class PolicyLoader(ABC):
     """Describes a policy. Its tokenizer is available at once; :meth:`load` loads the weights.
 
     Args:
-        rollout: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        rollout: Engine that samples responses; default :class:`~lightning_gft.TransformersEngine`.
         lora: Adapters to train instead of the model.
     """
 

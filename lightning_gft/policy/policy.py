@@ -39,7 +39,7 @@ class Policy(nn.Module):
     Args:
         model: A causal language model. A linear head is fused with the loss; other heads work without fusion.
         tokenizer: The model's tokenizer, with an end-of-sequence and a padding token.
-        engine: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        engine: Engine that samples responses; default :class:`~lightning_gft.TransformersEngine`.
         keep_reference: Whether to keep the model as it is now for :meth:`as_loaded`: as a frozen copy or, with
             adapters, as at most one frozen adapter.
         lora: Adapters to put into the model, which is then frozen.
@@ -264,7 +264,7 @@ class Policy(nn.Module):
         All ranks call it together. It waits for an earlier draw to finish, and new weights wait for this one.
 
         Raises:
-            ValueError: If the engine cannot draw while the policy trains, and as in :meth:`generate`.
+            ValueError: If the engine cannot sample while the policy trains, and as in :meth:`generate`.
         """
         return self.draws.ahead(prompt_ids, num_generations, sampling, seed, places)
 

@@ -77,7 +77,7 @@ class PretrainedPolicy(PolicyLoader):
             Logits, and so log-probabilities, are then less coarse, in training and sampling alike.
         lora: Adapters to train instead of the model.
         quantization: Precision of linear layers loaded in 4 or 8 bits; requires ``lora``.
-        rollout: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        rollout: Engine that samples responses; default :class:`~lightning_gft.TransformersEngine`.
 
     Raises:
         ValueError: If settings contradict each other; on loading, if the model does not exist or is not a causal

@@ -24,7 +24,7 @@ class ScratchPolicy(PolicyLoader):
         model_type: Architecture, by its name in transformers.
         config: Fields of the architecture's configuration that differ from a 4-layer model of width 128.
         lora: Adapters to train instead of the model.
-        rollout: Engine that draws responses; default :class:`~lightning_gft.TransformersEngine`.
+        rollout: Engine that samples responses; default :class:`~lightning_gft.TransformersEngine`.
 
     Raises:
         ValueError: If ``alphabet`` is empty or repeats a character, or ``config`` has an unknown field or a value that

@@ -20,7 +20,7 @@ def warn_of_unused(data: PromptDataModule, policy: PolicyLoader, samplers: Seque
 
 
 def warn_of_unused_sources(data: PromptDataModule, stages: Stages) -> None:
-    """Warn of each source whose responses a stage draws in vain, with the cost of a step."""
+    """Warn of each source whose responses a stage samples in vain, with the cost of a step."""
     for stage, (loss, sampler, _) in stages.all().items():
         for name, source in unused_sources(sampler, loss).items():
             setting = f"`stages.{stage}.sources.{name}`" if stage else f"`model.sampler.sources.{name}`"
@@ -31,8 +31,8 @@ def warn_of_unused_sources(data: PromptDataModule, stages: Stages) -> None:
             rank_zero_warn(
                 f"{setting}: expected {wanted} responses, the only ones that {type(loss).__name__} trains on, got "
                 f"{source.num_responses} {kind} per prompt, from which it learns nothing: up to "
-                f"{source.most_given() * data.batch_size} drawn and scored per step and rank{tokens}; leave the source "
-                "out, or choose a loss that trains on it"
+                f"{source.most_given() * data.batch_size} sampled and scored per step and rank{tokens}; leave the "
+                "source out, or choose a loss that trains on it"
             )
 
 

@@ -28,8 +28,9 @@ def histograms_section(runs: Sequence[Run]) -> str:
     about = (
         "<p>Shares of trained tokens by their weight: 1/p before rectification, the loss's weight after it. Tokens of "
         "demonstrations further to the right have more influence; a bar far out on the right is an exploding gradient. "
-        "Tokens of own samples are different: the policy draws each of them with its probability p, so one with "
-        "p = 0.001 and 1/p = 1,000 is drawn once in 1,000 times. Their large weights are as rare as they are large.</p>"
+        "Tokens of own samples are different: the policy samples each of them with its probability p, so one with "
+        "p = 0.001 and 1/p = 1,000 is sampled once in 1,000 times. Their large weights are as rare as they are "
+        "large.</p>"
     )
     return inside and f"{about}\n{inside}"
 

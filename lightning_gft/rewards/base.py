@@ -11,8 +11,9 @@ from torch import Tensor
 from lightning_gft.checks import check_number
 from lightning_gft.parts import Part
 
-ResponseFact = Literal["response_tokens", "response_source"]
-"""Facts that a reward may ask for: tokens of a response, including its end; and its source, such as ``"self"``."""
+ResponseFact = Literal["response_tokens", "response_source", "response_limit"]
+"""Facts that a reward may ask for: tokens of a response, including its end; its source, such as ``"self"``; and the
+length limit of sampled responses, in tokens."""
 
 
 class Reward(Part, ABC):

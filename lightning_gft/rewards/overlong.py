@@ -31,10 +31,10 @@ class SoftOverlongReward(Reward):
     correctness.
 
     Args:
-        max_completion_length: Length, in tokens, from which on a response gets the full punishment; usually the
-            source's ``max_new_tokens``.
-        soft_punish_cache: Number of tokens below that length over which the punishment grows; 0 punishes only longer
-            responses.
+        soft_punish_cache: Number of tokens below the longest response over which the punishment grows; 0 punishes only
+            longer responses, and a number beyond the default length every response.
+        max_completion_length: Length, in tokens, from which on a response gets the full punishment; by default the
+            largest ``max_new_tokens`` of the sources that sample.
         weight: Weight of the score in the total.
 
     Raises:
@@ -42,40 +42,45 @@ class SoftOverlongReward(Reward):
         TypeError: If a length is not a whole number.
 
     Example:
-        >>> reward = SoftOverlongReward(max_completion_length=8, soft_punish_cache=4)
+        >>> reward = SoftOverlongReward(soft_punish_cache=4, max_completion_length=8)
         >>> texts = {"prompts": ["1+1="] * 3, "responses": [""] * 3, "references": ["2"] * 3}
         >>> reward(**texts, response_tokens=[4, 5, 9], response_source=["self"] * 3)
         [0.0, -0.25, -1.0]
     """
 
-    def __init__(self, max_completion_length: int, soft_punish_cache: int, weight: float = 1.0) -> None:
+    def __init__(self, soft_punish_cache: int, max_completion_length: int | None = None, weight: float = 1.0) -> None:
         super().__init__(weight)
         of = type(self).__name__
-        self.max_completion_length = check_count("max_completion_length", max_completion_length, of=of)
-        self.soft_punish_cache = check_count(
-            "soft_punish_cache", soft_punish_cache, least=0, most=self.max_completion_length, of=of
-        )
+        self.soft_punish_cache = check_count("soft_punish_cache", soft_punish_cache, least=0, of=of)
+        self.max_completion_length = max_completion_length
+        if max_completion_length is not None:
+            longest = check_count("max_completion_length", max_completion_length, of=of)
+            self.max_completion_length = longest
+            check_count("soft_punish_cache", self.soft_punish_cache, least=0, most=longest, of=of)
 
     def __call__(
         self, *, prompts: Sequence[str], responses: Sequence[str], references: Sequence[Any], **columns: Sequence[Any]
     ) -> Tensor | Sequence[float | None]:
         """Return ``N`` punishments; see :meth:`Reward.__call__`."""
-        own = Source.SELF.name.lower()
+        own, longest = Source.SELF.name.lower(), self.max_completion_length
+        limits = columns["response_limit"] if longest is None else [longest] * len(responses)
+        lengths, sources = columns["response_tokens"], columns["response_source"]
         return [
-            self._punishment(length) if source == own else None
-            for length, source in zip(columns["response_tokens"], columns["response_source"], strict=True)
+            self._punishment(length, limit) if source == own else None
+            for length, source, limit in zip(lengths, sources, limits, strict=True)
         ]
 
     @override
     def needs(self) -> frozenset[ResponseFact]:
-        return frozenset({"response_tokens", "response_source"})
+        facts = frozenset[ResponseFact]({"response_tokens", "response_source"})
+        return facts | {"response_limit"} if self.max_completion_length is None else facts
 
     @override
     def measures(self) -> bool:
         return False
 
-    def _punishment(self, length: int) -> float:
-        if length > self.max_completion_length:
+    def _punishment(self, length: int, limit: int) -> float:
+        if length > limit:
             return -1.0
-        beyond = length - (self.max_completion_length - self.soft_punish_cache)
+        beyond = length - (limit - self.soft_punish_cache)
         return -beyond / self.soft_punish_cache if beyond > 0 else 0.0

@@ -106,21 +106,25 @@ def _check_some_applies(parts: Mapping[str, Tensor], weights: Mapping[str, float
         )
 
 
-def response_facts(responses: Sequence[Response], sources: Sequence[Source]) -> dict[ResponseFact, list[Any]]:
+def response_facts(
+    responses: Sequence[Response], sources: Sequence[Source], limit: int = 0
+) -> dict[ResponseFact, list[Any]]:
     """Return the facts about ``N`` responses that rewards may ask for.
 
     Args:
         responses: Responses with their token ids.
         sources: Source of each response.
+        limit: Length limit of sampled responses, in tokens; 0 if nothing samples, which is no fact.
 
     Example:
-        >>> response_facts([Response([5, 2])], [Source.SELF])
-        {'response_tokens': [2], 'response_source': ['self']}
+        >>> response_facts([Response([5, 2])], [Source.SELF], limit=48)
+        {'response_tokens': [2], 'response_source': ['self'], 'response_limit': [48]}
     """
-    return {
+    facts: dict[ResponseFact, list[Any]] = {
         "response_tokens": [len(response.token_ids) for response in responses],
         "response_source": [source.name.lower() for source in sources],
     }
+    return {**facts, "response_limit": [limit] * len(responses)} if limit else facts
 
 
 def _with_facts(name: str, reward: Reward, batch: _Batch, facts: Mapping[ResponseFact, Sequence[Any]]) -> _Batch:

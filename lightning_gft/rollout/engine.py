@@ -51,7 +51,7 @@ def seeds_of_prompts(
 
 
 class RolloutEngine(Part, ABC):
-    """Draws responses from a language model."""
+    """Samples responses from a language model."""
 
     def attach(self, policy: EnginePolicy) -> None:
         """Receive the policy that this engine draws from; called once, when the policy is made."""

@@ -22,7 +22,8 @@ class TransformersEngine(RolloutEngine):
     responses leave it. With transformers' ``sdpa`` attention a prompt's keys and values are also stored once.
 
     Args:
-        max_batch_size: Largest number of unfinished responses, which bounds the memory of the key-value cache.
+        max_batch_size: Largest number of responses that are sampled at once, which bounds the memory of the key-value
+            cache.
 
     Raises:
         ValueError: If ``max_batch_size`` is below 1.

@@ -110,6 +110,10 @@ class GroupSampler:
         """Number of responses per prompt if no demonstration is missing."""
         return sum(source.num_responses for source in self.sources.values())
 
+    def longest_response(self) -> int:
+        """Return the largest length limit of the sources that sample, in tokens; 0 if none samples."""
+        return max(source.longest_response() for source in self.sources.values())
+
     def draws(self) -> bool:
         """Return whether a source may sample from the policy."""
         return any(source.draws() for source in self.sources.values())
@@ -221,6 +225,8 @@ class GroupSampler:
         """
         of_row = [row.prompt for row in rows]
         columns = {name: [values[i] for i in of_row] for name, values in prompts.columns.items()}
+        limit = self.longest_response()
+        facts = response_facts([row.response for row in rows], [row.source for row in rows], limit)
         with phase("reward") as scoring:
             rewards, parts = score_responses(
                 self.rewards,
@@ -229,7 +235,7 @@ class GroupSampler:
                 references=[prompts.references[i] for i in of_row],
                 columns=columns,
                 raw_responses=raw_texts,
-                facts=response_facts([row.response for row in rows], [row.source for row in rows]),
+                facts=facts,
                 total=self.total,
             )
             answers = read_answers(self.rewards, texts, columns, raw_texts)
@@ -258,9 +264,10 @@ class GroupSampler:
     ) -> GroupBatch:
         all_drawn()  # before an estimator compares rewards over ranks
         taught = "teacher_logprobs" in self.gives()
-        return build_groups(
+        groups = build_groups(
             self.advantage, rounds, prompts, policy.pad_token_id, policy.device, taught, differing, tried
         )
+        return replace(groups, longest_response=self.longest_response())
 
     def _gather(self, prompts: PromptBatch, policy: ResponseGenerator, seed: int) -> list[Row]:
         groups: list[list[Row]] = [[] for _ in prompts.prompt_ids]

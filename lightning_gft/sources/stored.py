@@ -65,7 +65,7 @@ class StoredSource(ResponseSource):
         count, left = sum(map(len, given)), sum(map(len, usable))
         if not left:
             others = [origin for origin in get_args(Origin) if any(row.stored.get(origin) for row in rows)]
-            found = f"{count} that are unfinished or empty" if count else " and ".join(others) or "none"
+            found = f"{count} that are truncated or blank" if count else " and ".join(others) or "none"
             raise GFTValueError(
                 f"`stored` of StoredSource: expected {self.stored} responses in the data, got {found}; give as "
                 "data.path a folder of groups that `lightning-gft predict` has written, and as `stored` what it holds"
@@ -73,7 +73,7 @@ class StoredSource(ResponseSource):
         if left < count:
             rank_zero_warn(
                 f"`stored` of StoredSource: expected finished {self.stored} responses, got {count - left} of {count} "
-                f"that are unfinished or empty; they are left out as {self.source.name.lower()} demonstrations"
+                f"that are truncated or blank; they are left out as {self.source.name.lower()} demonstrations"
             )
         warn_of_few(self, f"stored {self.stored} responses", max(map(len, usable)))
 

@@ -17,10 +17,11 @@ def check_sampler(sampler: GroupSampler, loss: GroupLoss) -> None:
         loss: The objective that trains on them.
 
     Raises:
-        ValueError: If groups are too small, if no source provides the teacher's log-probabilities that the loss needs,
-            or if sampling is dynamic and the loss does not use advantages.
+        ValueError: If groups are too small, if no source provides the teacher's log-probabilities or the length that
+            the loss or a reward needs, or if sampling is dynamic and the loss does not use advantages.
     """
     _check_group_size(sampler, loss)
+    _check_longest_response(sampler, loss)
     if sampler.num_groups is not None and "advantages" not in loss.needs():
         raise GFTValueError(
             f"`sampler.num_groups`: expected null for {type(loss).__name__}, which uses no advantages, got "
@@ -32,6 +33,20 @@ def check_sampler(sampler: GroupSampler, loss: GroupLoss) -> None:
             f"({', '.join(sampler.sources)}); give the SelfSource a teacher, or name teacher_logprobs in gives() of "
             "your own source"
         )
+
+
+def _check_longest_response(sampler: GroupSampler, loss: GroupLoss) -> None:
+    """Reject a loss or a reward that takes its length from the sources if none of them samples."""
+    if sampler.longest_response():
+        return
+    takers = {f"rewards.{name}": "response_limit" in reward.needs() for name, reward in sampler.rewards.items()}
+    takers["loss"] = loss.reduction == "constant-length" and loss.max_completion_length is None
+    for name, takes in takers.items():
+        if takes:
+            raise GFTValueError(
+                f"`{name}`: expected a max_completion_length, since no source samples ({', '.join(sampler.sources)}), "
+                "got null; set it to the longest response, in tokens"
+            )
 
 
 def unused_sources(sampler: GroupSampler, loss: GroupLoss) -> dict[str, ResponseSource]:

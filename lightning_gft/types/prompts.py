@@ -23,11 +23,11 @@ class Response:
     Args:
         token_ids: Tokens of the response, with those that ended it: an end-of-sequence token or a stop string's.
         finished: Whether such a token ended it before the length limit did.
-        logprobs: Log-probabilities of ``token_ids`` under the policy that drew them, at temperature 1 and over the
+        logprobs: Log-probabilities of ``token_ids`` under the policy that sampled them, at temperature 1 and over the
             whole vocabulary, regardless of the sampling settings; ``None`` for demonstrations.
         teacher_logprobs: Log-probabilities of ``token_ids`` under a teacher, if a source knows them.
-        weights_version: Number of optimizer steps behind the weights that drew it; ``None`` if it was not drawn by the
-            current run.
+        weights_version: Number of optimizer steps that the run had taken when it made the weights that sampled it;
+            ``None`` if it was not sampled by the current run.
     """
 
     token_ids: list[int]

@@ -103,9 +103,10 @@ class GroupBatch(Sequences):
         sampling_logprobs: ``[N, T]`` log-probabilities at sampling time, NaN on the tokens of a response without them.
         teacher_logprobs: ``[N, T]`` log-probabilities under a teacher, NaN on the tokens of a response without them;
             ``None`` if no source gives them.
-        weights_version: ``[N]``, number of optimizer steps behind the weights that drew each sequence; -1 if it is not
-            known, as for demonstrations.
+        weights_version: ``[N]``, number of optimizer steps that the run had taken when it made the weights that sampled
+            each sequence; -1 if it is not known, as for demonstrations.
         excluded: ``[N]``, true for sequences that are only counted: no loss trains on them or counts them in ``Z``.
+        longest_response: Length limit of the responses that the sources sample, in tokens; 0 if none samples.
         num_tried: Number of prompts that were sampled, if it may differ from the batch; ``None`` for all of them.
         sampling_seconds: Seconds until all responses of this rank were drawn.
         scoring_seconds: Seconds that the rewards took.
@@ -124,6 +125,7 @@ class GroupBatch(Sequences):
     teacher_logprobs: Tensor | None = None
     weights_version: Tensor | None = None
     excluded: Tensor | None = None
+    longest_response: int = 0
     num_tried: int | None = None
     sampling_seconds: float = 0.0
     scoring_seconds: float = 0.0

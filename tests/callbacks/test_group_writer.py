@@ -24,10 +24,10 @@ def test_every_response_is_written_with_what_became_of_it(rows: Path, tmp_path: 
     predictions = predict(rows, tmp_path / "deep/groups", module)
 
     written = StoredGroups(tmp_path / "deep/groups")
-    unfinished = sum(int((~groups.finished).sum()) for groups in predictions)
+    truncated = sum(int((~groups.finished).sum()) for groups in predictions)
     responses = sum(map(len, predictions))
-    assert 0 < unfinished < responses
-    told = f"10 groups written to {tmp_path}/deep/groups; {unfinished} of {responses} responses are unfinished"
+    assert 0 < truncated < responses
+    told = f"10 groups written to {tmp_path}/deep/groups; {truncated} of {responses} responses are truncated"
     assert told in capsys.readouterr().out
     assert [shard.name for shard in written.shards] == [f"groups-{step:06d}-000.parquet" for step in range(3)]
     assert [(group.step, group.place, group.row) for group in written] == [(n // 4, n % 4, str(n)) for n in range(10)]

@@ -60,7 +60,8 @@ def test_overlay_changes_what_it_names_and_nothing_else(path: Path, base, capsys
         base[config] = _leaves(printed_config(capsys, "--config", config))
     layered = _leaves(printed_config(capsys, "--config", config, "--config", str(path)))
     changed = [key for key in base[config].keys() | layered if base[config].get(key) != layered.get(key)]
-    named = _leaves(yaml.safe_load(path.read_text()))
+    given = _leaves(yaml.safe_load(path.read_text()))
+    named = {(*names, name.rstrip("+")): leaf for (*names, name), leaf in given.items()}  # `callbacks+` appends
     places = {key[:n] for key in named for n in range(len(key)) if base[config].get(key[:n], "") is None}
     places |= {key[: key.index("class_path")] for key in named if "class_path" in key}
     # Parts by names of the user's choice: an overlay that names a set names all of it.

@@ -79,7 +79,7 @@ def test_a_mistake_in_the_optimizer_of_a_stage_names_it(
 
 def test_two_schedules_are_refused(capsys, tmp_path: Path):
     config = yaml.safe_load(OVERLAY.read_text())
-    config["trainer"]["callbacks"] += config["trainer"]["callbacks"]
+    config["trainer"]["callbacks+"] *= 2
     two = tmp_path / "two.yaml"
     two.write_text(yaml.safe_dump(config))
     shown = refused(capsys, "fit", "--config", GFT, "--config", str(two), *SMALL)

@@ -129,7 +129,7 @@ def test_slices_limits_and_rows_held_out_work_as_for_any_data(folder: Path):
 
 def test_another_tokenizer_gets_the_texts(folder: Path):
     student = ScratchPolicy("".join(reversed(ALPHABET))).tokenizer
-    with pytest.warns(UserWarning, match=r"\d+ unfinished stored self responses of another tokenizer were left out"):
+    with pytest.warns(UserWarning, match=r"\d+ truncated stored self responses of another tokenizer were left out"):
         examples = loaded(folder / "groups", student).examples["train"][""]
     encoded = 0
     for example, group in zip(examples, StoredGroups(folder / "groups"), strict=True):

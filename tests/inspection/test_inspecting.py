@@ -121,7 +121,7 @@ def test_warnings_come_once_with_the_counts_of_all_rows(make_tokenizer: Tokenize
 
 def test_rewards_count_as_in_a_group(tmp_path: Path):
     rewards = {
-        "length": SoftOverlongReward(8, 4),  # of own samples alone
+        "length": SoftOverlongReward(4, 8),  # of own samples alone
         "format": FormatReward("[0-9]", weight=0.0),
         "exact": ExactMatchReward(),
     }

@@ -184,9 +184,9 @@ def test_a_prompt_without_own_samples_is_imitated():
     [
         (lambda: LUFFYLoss(0.0, max_completion_length=9), "`gamma` of LUFFYLoss: expected a number above 0, got 0.0"),
         (
-            lambda: LUFFYLoss(),
+            lambda: LUFFYLoss(reduction="token-mean", max_completion_length=9),
             "`max_completion_length`: expected a number of tokens with reduction='constant-length' and null with "
-            "another, got None with 'constant-length'; set both or neither",
+            "another, got 9 with 'token-mean'; set both or neither",
         ),
         (lambda: CHORDLoss(1.2), "`mu` of CHORDLoss: expected a number from 0 to 1, got 1.2"),
         (lambda: CHORDPhiLoss(-1), "`mu` of CHORDPhiLoss: expected a number from 0 to 1, got -1"),

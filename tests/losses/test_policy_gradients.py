@@ -262,7 +262,7 @@ def test_figures_are_shares_of_tokens_or_of_responses():
         (GRPOLoss, {"epsilon_high": -0.1}, "`epsilon_high` of GRPOLoss: expected a number of at least 0, or null, got"),
         (GRPOLoss, {"epsilon": float("nan")}, "`epsilon` of GRPOLoss: "),
         (GRPOLoss, {"delta": 1.2}, r"`delta` of GRPOLoss: expected a number above 1\.2, or null, got 1\.2"),
-        (GRPOLoss, {"reduction": "constant-length"}, "`max_completion_length`: expected a number of tokens"),
+        (GRPOLoss, {"max_completion_length": 8}, "`max_completion_length`: expected a number of tokens"),
         (GSPOLoss, {"epsilon": -1}, "`epsilon` of GSPOLoss: "),
         (PSFTLoss, {"epsilon_high": -1}, "`epsilon_high` of PSFTLoss: "),
         (CISPOLoss, {"epsilon_high": 0.28}, "`epsilon_high` of CISPOLoss: .*the largest ratio itself"),

@@ -56,8 +56,8 @@ def test_only_responses_of_the_sources_that_a_loss_names_take_part(loss: GroupLo
 
 COST = (
     "`model.sampler.sources.self`: expected expert and teacher responses, the only ones that SFTLoss trains on, got 4 "
-    "own samples per prompt, from which it learns nothing: up to 8 drawn and scored per step and rank, up to 6 tokens "
-    "each; leave the source out, or choose a loss that trains on it"
+    "own samples per prompt, from which it learns nothing: up to 8 sampled and scored per step and rank, up to 6 "
+    "tokens each; leave the source out, or choose a loss that trains on it"
 )
 
 

@@ -113,7 +113,7 @@ def rows(stored: dict[str, list[list[Response]]]) -> list[Example]:
 def test_data_are_looked_at_before_training(recwarn):
     StoredSource("self", num_responses=3).check_rows(rows(STORED))
     assert not recwarn.list
-    with pytest.warns(UserWarning, match="got 2 of 4 that are unfinished or empty; they are left out as teach"):
+    with pytest.warns(UserWarning, match="got 2 of 4 that are truncated or blank; they are left out as teach"):
         StoredSource("self", as_source="teacher", num_responses=1).check_rows(rows(STORED))
     with pytest.warns(UserWarning, match="of StoredSource: expected rows with 4 stored self responses, got at most 3"):
         StoredSource("self", num_responses=4).check_rows(rows(STORED))
@@ -124,7 +124,7 @@ def test_data_are_looked_at_before_training(recwarn):
     [
         (StoredSource("expert"), STORED, "expected expert responses in the data, got self and teacher; give"),
         (StoredSource("self"), {}, "expected self responses in the data, got none; give as data.path"),
-        (StoredSource("self", "teacher"), {"self": [OWN[0][1:], [], []]}, "got 2 that are unfinished or empty"),
+        (StoredSource("self", "teacher"), {"self": [OWN[0][1:], [], []]}, "got 2 that are truncated or blank"),
     ],
 )
 def test_data_without_such_responses_are_refused(source: StoredSource, stored: Any, got: str, policy):

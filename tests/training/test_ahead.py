@@ -231,8 +231,8 @@ def test_an_engine_that_draws_with_the_model_is_refused_before_that_is_loaded(wr
     with pytest.raises(ValueError) as raised:
         fit(module, data())
     assert str(raised.value) == (
-        "`ahead` of SelfSource: expected 0 with TransformersEngine, which cannot draw while the policy trains, got 1; "
-        "leave it out, or use an engine with weights of its own that does not sleep"
+        "`ahead` of SelfSource: expected 0 with TransformersEngine, which cannot sample while the policy trains, got "
+        "1; leave it out, or use an engine with weights of its own that does not sleep"
     )
     assert not hasattr(module, "policy")
 

@@ -35,7 +35,8 @@ class HTTPReward(CompositePart, Reward):
 
     Args:
         url: Address of the service, ``http`` or ``https``.
-        columns: Columns of the data to send; may include ``response_tokens`` and ``response_source``.
+        columns: Columns of the data to send; may include ``response_tokens``, ``response_source`` and
+            ``response_limit``.
         batch_size: Most responses of a request.
         concurrency: Most simultaneous requests of each rank.
         timeout: Longest time of an attempt, in seconds.

@@ -26,13 +26,13 @@ from lightning_gft.types import Response
 
 
 class VLLMEngine(RolloutEngine):
-    """Draws responses from a server: a stock ``vllm serve`` that receives the policy's weights after each change.
+    """Gets responses from a server: a stock ``vllm serve`` that receives the policy's weights after each change.
 
     The server either runs already (``url``), or the run starts, watches, restarts and ends it (``command``). It may
     have an environment of its own, because nothing of vLLM is imported here. If the server is lost, hangs or fails,
     missing responses are requested again, and the run's own server is restarted with the current weights. Several ranks
-    share one server. References (:meth:`Policy.as_loaded`) are drawn from in this process; an evaluation with ``kl``
-    draws one sample per prompt from them. docs/rollouts.md describes layouts for one GPU and for several.
+    share one server. References (:meth:`Policy.as_loaded`) are sampled in this process; an evaluation with ``kl``
+    needs one sample per prompt of them. docs/rollouts.md describes layouts for one GPU and for several.
 
     It reports ``requests``, ``retries``, ``restarts``, ``tokens``, ``syncs``, ``seconds`` and ``sync_seconds``, summed
     over all ranks.
@@ -53,7 +53,7 @@ class VLLMEngine(RolloutEngine):
         start_timeout: Time limit in seconds until a started server is ready.
         log: File to which a started server's output is appended.
         max_logprob_difference: Largest mean difference between the log-probabilities of the server and of the policy,
-            on the first response after each change that is not drawn ahead; a larger one stops the run. Different
+            on the first response after each change that is not sampled ahead; a larger one stops the run. Different
             precisions alone cause hundredths; ``None`` disables the comparison.
         sleep: Whether the server gives the memory of its GPU back while the policy trains, so that both can use the
             same one. A server at ``url`` needs ``--enable-sleep-mode``.
@@ -63,7 +63,7 @@ class VLLMEngine(RolloutEngine):
             policy is loaded, if its weights cannot be sent by ``weights``.
         TypeError: If a setting is of another type.
         RuntimeError: When the policy is loaded, if the program of ``command`` is missing or ``log`` cannot be written;
-            while drawing, if the server returns no responses or has other weights.
+            while sampling, if the server returns no responses or has other weights.
 
     Example:
         >>> VLLMEngine(url="http://localhost:8000").for_references()

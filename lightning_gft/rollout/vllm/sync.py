@@ -88,7 +88,7 @@ class WeightSync(ABC):
 class NoSync(WeightSync):
     """Sends nothing, because the server already has the policy's weights and they do not change.
 
-    It serves to evaluate an exported policy, or to draw groups from it, with any server that returns token ids and
+    It serves to evaluate an exported policy, or to sample groups from it, with any server that returns token ids and
     log-probabilities.
 
     Example:

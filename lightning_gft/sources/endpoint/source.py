@@ -44,7 +44,7 @@ class EndpointSource(ResponseSource):
     current one.
 
     A complete reply becomes a demonstration, encoded like a demonstration of the data. A reply is left out of its group
-    if it is truncated, filtered, a refusal, a tool call, empty, or longer than the data's demonstrations may be.
+    if it is truncated, filtered, a refusal, a tool call, blank, or longer than the data's demonstrations may be.
 
     The figures under ``train/sources/<name>/`` are summed over ranks. ``replies`` counts the replies of a step. Among
     them are those ``cached`` on disk, ``cut`` by ``max_new_tokens``, ``dropped`` for another reason, and

@@ -164,5 +164,5 @@ def test_a_run_trains_while_its_server_sleeps(server: StandIn):
 def test_a_server_that_sleeps_draws_nothing_ahead(server: StandIn):
     engine = VLLMEngine(url=server.url, sleep=True)
     module = module_with(engine, sources={"self": SelfSource(3, max_new_tokens=6, ahead=1)})
-    with pytest.raises(ValueError, match="expected 0 with VLLMEngine, which cannot draw while the policy trains"):
+    with pytest.raises(ValueError, match="expected 0 with VLLMEngine, which cannot sample while the policy trains"):
         fit(module, data())
