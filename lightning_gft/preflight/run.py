@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.data import PromptDataModule
 from lightning_gft.distributed import check_strategy
-from lightning_gft.errors import GFTValueError, naming_errors, place_of, prefixed
+from lightning_gft.errors import GFTValueError, naming_errors, prefixed
 from lightning_gft.evaluation import Evaluator
 from lightning_gft.losses import GroupLoss
 from lightning_gft.policy import PolicyLoader
@@ -131,5 +131,5 @@ def _naming_stage(stage: str, loss: GroupLoss) -> Iterator[None]:
             yield
         except ValueError as error:
             message, options = str(error).replace("`sampler.", "`", 1), signature(type(loss)).parameters
-            is_of_loss = place_of(message, options, [type(loss).__name__]) == 0
+            is_of_loss = f"` of {type(loss).__name__}" in message.partition(":")[0]
             raise GFTValueError(prefixed(message, "loss", options) if is_of_loss else message) from error
