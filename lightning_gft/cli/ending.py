@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import islice
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -37,12 +38,14 @@ def _batches_left(trainer: Trainer) -> int | None:
     batches = trainer.num_training_batches
     if trainer.max_epochs in (None, -1) or not math.isfinite(batches):
         return None
-    epochs, progress = trainer.fit_loop.epoch_progress, trainer.fit_loop.epoch_loop.batch_progress
-    done, in_epoch = progress.current.processed, epochs.current.started > epochs.current.processed
-    if progress.is_last_batch and progress.current.ready == done:  # the number of batches may differ from an epoch's
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    within: Any = progress.current
+    over, done = int(epochs.processed), int(within.processed)
+    if progress.is_last_batch and within.ready == done:  # the resumed epoch may have had another number of batches
         done = int(batches)
-    done = min(done, int(batches)) if in_epoch else 0
-    return max((trainer.max_epochs - epochs.current.processed) * int(batches) - done, 0)
+    done = min(done, int(batches)) if epochs.started > over else 0
+    return max((trainer.max_epochs - over) * int(batches) - done, 0)
 
 
 def _end_of_stages(schedule: StageSchedule, module: GFTLitModule) -> int | None:
