@@ -68,6 +68,7 @@ class Run:
         self.stage_parts: dict[str, str] = {}
         self._frozen: FrozenWeights | None = None
         self._measured_at = 0
+        self._has_validated = False
         self._earlier_steps = 0
         self._validated_batches = 0
         self._resumed_from: dict[str, Any] | None = None
@@ -98,9 +99,20 @@ class Run:
         logged = {} if self._module._trainer is None else self._module._trainer.callback_metrics
         own = {name: float(value) for name, value in logged.items() if _MEASURED.match(name)}
         if own:
-            own[MEASURED_AT] = float(self._measured_at)
+            tested = self._module._trainer.state.fn == TrainerFn.TESTING
+            own[MEASURED_AT] = float(self.steps() if tested else self._measured_at)
         before = {} if self._resumed_from is None else self._resumed_from["measured"]
         return own or dict(before)
+
+    def last_validation(self) -> tuple[int, bool]:
+        """Return the step of the last validation, and whether this fit has done it rather than the one it resumes."""
+        return self._measured_at, self._has_validated
+
+    def prompt_settings(self) -> dict[str, Any]:
+        """Return the settings of the prompts that were trained on: of the data, or those in the checkpoint."""
+        data = None if self._module._trainer is None else getattr(self._module._trainer, "datamodule", None)
+        before = {} if self._resumed_from is None else self._resumed_from.get("prompts", {})
+        return dict(getattr(data, "prompt_settings", None) or before)
 
     def parts(self) -> dict[str, str]:
         """Describe the parts that were trained: the module's, or those of a checkpoint that was only loaded."""
@@ -145,7 +157,7 @@ class Run:
 
     def start_fit(self) -> None:
         """Check that there is one optimizer, at most one schedule, and the kept start that the loss needs."""
-        trainer = self._module.trainer
+        trainer, self._has_validated = self._module.trainer, False
         if len(trainer.optimizers) != 1 or len(trainer.lr_scheduler_configs) > 1:
             raise GFTValueError(
                 "configure_optimizers: expected one optimizer and at most one learning-rate schedule, got "
@@ -223,7 +235,7 @@ class Run:
     def end_validation(self) -> None:
         """Record what has been validated, before any callback writes a checkpoint in ``on_validation_end``."""
         if not self._module.trainer.sanity_checking:
-            self._measured_at = self.steps()
+            self._measured_at, self._has_validated = self.steps(), True
             self._validated_batches = self._module.trainer.fit_loop.epoch_loop.total_batch_idx + 1
 
     def save(self, checkpoint: dict[str, Any]) -> None:
@@ -240,6 +252,7 @@ class Run:
             "description": self.optimizer_description(),
             "parts": parts,
             "measured": self.measured(),
+            "prompts": self.prompt_settings(),
             "validated_batches": self._validated_batches,
             "drawn_ahead": self._drawn_ahead or _of_all_ranks(self._module.sampler.memory()),
         }

@@ -11,10 +11,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from typing_extensions import override
 
+from lightning_gft.cli.ending import step_of_end
 from lightning_gft.cli.pace import Clock, EvaluationPace, Pace
 from lightning_gft.cli.step_size import step_size
 from lightning_gft.module import GFTLitModule
-from lightning_gft.schedules import known_steps
 
 
 class FollowedProgress(ProgressBar):
@@ -58,7 +58,7 @@ class FollowedProgress(ProgressBar):
 
     def total_steps(self, trainer: Trainer, module: LightningModule) -> int | None:
         """Return the optimizer step at which the run ends, or ``None`` if it is not known."""
-        return known_steps(trainer, getattr(module, "updates_per_batch", 1))
+        return step_of_end(trainer, module)
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from rich.table import Table
@@ -36,9 +37,22 @@ def print_figures(trainer: Trainer, stage: str) -> None:
     for figure, row in figures.items():
         table.add_row(figure, *(row.get(name, "-") for name in names))
     if figures:
+        for line in _when(trainer):
+            print(line)
         Console(file=sys.stdout).print(table)
     if trainer.loggers and log_dir is not None:
         print(f"Logs: {log_dir}")
+
+
+def _when(trainer: Trainer) -> list[str]:
+    """Return a line about figures of a fit that are not those of its last step, such as those that it resumed with."""
+    module = trainer.lightning_module
+    if trainer.state.fn != TrainerFn.FITTING or not isinstance(module, GFTLitModule):
+        return []
+    step, is_own = module.run.last_validation()
+    if is_own and step == trainer.global_step:
+        return []
+    return [f"Last validation: step {step}{'' if is_own else ', before this run'}"]
 
 
 @rank_zero_only

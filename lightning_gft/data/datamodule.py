@@ -61,6 +61,7 @@ class PromptDataModule(LightningDataModule, ABC):
     Attributes:
         tokenizer: Set it to use the datamodule without a trainer; ``None`` takes the LightningModule's.
         examples: Tokenised rows by split and data set.
+        prompt_settings: How prompts are written, once the data are set up; see :attr:`PromptEncoder.settings`.
         dropped: Number of prompts and demonstrations that were too long and dropped, as in ``{"train/expert": 3}``.
     """
 
@@ -85,6 +86,7 @@ class PromptDataModule(LightningDataModule, ABC):
         self.keep = keep
         self.tokenizer: PreTrainedTokenizerBase | None = None
         self.examples: dict[Split, dict[str, list[Example]]] = {}
+        self.prompt_settings: dict[str, Any] = {}
         self.dropped: dict[str, int] = {}
         self.rejected: dict[str, list[int | str]] = {}  # positions of training rows that ``keep`` rejected
         self._further: FurtherResponses | None = None
@@ -115,7 +117,7 @@ class PromptDataModule(LightningDataModule, ABC):
             TypeError: If a row's prompt or demonstration is of another type.
         """
         encoder = self.make_encoder(self._find_tokenizer())
-        self._further = FurtherResponses(encoder)
+        self._further, self.prompt_settings = FurtherResponses(encoder), encoder.prompts.settings
         for split in _SPLITS[stage]:
             if split != "train":
                 encoder = encoder.without_demonstrations()  # only training reads them

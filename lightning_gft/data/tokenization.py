@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -72,6 +73,20 @@ class PromptEncoder:
     def uses_chat_template(self) -> bool:
         """Whether prompts are rendered with the tokenizer's chat template."""
         return self._renderer.template is not None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that shape prompts, as plain values; those without an effect are left out."""
+        renderer = self._renderer
+        variables = {} if renderer.template is None else renderer.template.variables
+        written = {
+            "system_prompt": renderer.system_prompt,
+            "chat_template_kwargs": json.loads(json.dumps(variables, default=repr)),
+            "response_prefix": renderer.response_prefix,
+        }
+        template = {} if self.uses_chat_template else {"prompt_template": renderer.prompt_template}
+        kept = {name: value for name, value in written.items() if value}
+        return {"use_chat_template": self.uses_chat_template, **template, **kept}
 
     def render(self, prompt: Prompt, variables: Variables | None = None) -> str:
         """Return the text that a prompt's ids encode."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import yaml
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_gft.checkpoint import MEASURED_AT, describe, setting_differences, without_stages
+from lightning_gft.data import PromptDataModule
+from lightning_gft.export.prompting import prompting
 from lightning_gft.export.recipes import loading_adapter, loading_model
 from lightning_gft.module import GFTLitModule
 
@@ -51,6 +54,7 @@ def model_card(
         *_results(module),
         "## How to load it",
         *(loading_adapter(base, module, tokenizer_class) if is_adapter else [loading_model(tokenizer_class)]),
+        *(prompting(module, _prompt_settings(module, data)) if module.run.steps() else []),
         "## Versions",
         _table(_versions(), "package", "version"),
     ]
@@ -92,8 +96,19 @@ def _results(module: GFTLitModule) -> Iterator[str]:
     yield "## Results"
     if step is not None:
         kind = "test" if any(name.startswith("test/") for name in figures) else "validation"
-        yield f"From the last {kind}, after step {step:.0f} of {module.run.steps()}."
+        yield f"From the {kind} after step {step:.0f}. The weights are those of {_step(module.run.steps(), step)}."
     yield _table(((f"`{name}`", f"{value:.4g}") for name, value in figures.items()), "figure", "value")
+
+
+def _step(step: int, measured: float) -> str:
+    return "the same step" if step == measured else f"step {step}"
+
+
+def _prompt_settings(module: GFTLitModule, data: object) -> dict[str, Any]:
+    """Return the settings of the prompts: of the run, or of the current data if the checkpoint has none."""
+    if not (settings := module.run.prompt_settings()) and isinstance(data, PromptDataModule):
+        return data.make_encoder(module.tokenizer).prompts.settings
+    return settings
 
 
 def _versions() -> Iterator[tuple[str, str]]:

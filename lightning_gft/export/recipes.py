@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from lightning_gft.module import GFTLitModule
@@ -11,7 +12,7 @@ _HERE = '"path/of/this/folder"'
 
 def loading_model(tokenizer_class: str) -> str:
     """Return code that loads a complete model."""
-    return _python(
+    return python_block(
         f"from transformers import {', '.join(sorted(('AutoModelForCausalLM', tokenizer_class)))}",
         "",
         f"model = AutoModelForCausalLM.from_pretrained({_HERE})",
@@ -26,7 +27,13 @@ def loading_adapter(base: str | None, module: GFTLitModule, tokenizer_class: str
         base: Name or folder of the adapter's base model; ``None`` for a model that was only in memory.
     """
     if base is None:
-        into_it = _python("from peft import PeftModel", "", f"model = PeftModel.from_pretrained(base, {_HERE})")
+        into_it = python_block(
+            "from peft import PeftModel",
+            f"from transformers import {tokenizer_class}",
+            "",
+            f"model = PeftModel.from_pretrained(base, {_HERE})",
+            _tokenizer(tokenizer_class),
+        )
         return ["The adapter needs its base model, which was in memory and has no name: keep that model.", into_it]
     is_folder = Path(base).exists()
     where = f"path/of/{Path(base).name}" if is_folder else base
@@ -40,19 +47,20 @@ def loading_adapter(base: str | None, module: GFTLitModule, tokenizer_class: str
             f" It was trained on weights of {quantization.bits} bits. It also loads on full-precision weights, with "
             "slightly different outputs."
         )
-    with_base = _python(
+    with_base = python_block(
         "from peft import AutoPeftModelForCausalLM",
         f"from transformers import {tokenizer_class}",
         "",
         f"model = AutoPeftModelForCausalLM.from_pretrained({_HERE})",
         _tokenizer(tokenizer_class),
     )
-    into_base = _python(
+    into_base = python_block(
         "from peft import PeftModel",
-        "from transformers import AutoModelForCausalLM",
+        f"from transformers import {', '.join(sorted(('AutoModelForCausalLM', tokenizer_class)))}",
         "",
         f'base = AutoModelForCausalLM.from_pretrained("{where}")',
         f"model = PeftModel.from_pretrained(base, {_HERE})",
+        _tokenizer(tokenizer_class),
     )
     return [needs, with_base, "Or load the base model first:", into_base]
 
@@ -61,5 +69,22 @@ def _tokenizer(tokenizer_class: str) -> str:
     return f"tokenizer = {tokenizer_class}.from_pretrained({_HERE})"
 
 
-def _python(*lines: str) -> str:
-    return "\n".join(("```python", *lines, "```"))
+def python_block(*lines: str) -> str:
+    """Return lines of Python as a code block of Markdown.
+
+    Example:
+        >>> python_block("1 + 1").splitlines()
+        ['```python', '1 + 1', '```']
+    """
+    return code_block("python", "\n".join(lines))
+
+
+def code_block(language: str, text: str) -> str:
+    """Return a text as a code block of Markdown, whose fence is longer than any row of backticks in the text.
+
+    Example:
+        >>> code_block("text", "```").splitlines()
+        ['````text', '```', '````']
+    """
+    fence = "`" * max(3, 1 + max((len(row) for row in re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"

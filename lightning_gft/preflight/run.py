@@ -96,7 +96,9 @@ def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None
         check_draws_ahead(checked.policy_loader.rollout or TransformersEngine())
     if isinstance(data, PromptDataModule):
         if stage == "fit":
-            check_validation_interval(trainer, data, checked.stages.fewest_updates())
+            waiting = {_until(name): parts.monitor for name, parts in checked.stages.planned.items() if parts.monitor}
+            certain = is_certain(trainer, own_code)
+            check_validation_interval(trainer, data, checked.stages.fewest_updates(), certain, waiting)
             warn_of_unused_sources(data, checked.stages)
         warn_of_unused(data, checked.policy_loader, samplers)
         check_data(data, samplers, checked.evaluator.settings.max_new_tokens, checked.tokenizer)
@@ -118,9 +120,12 @@ def check_stages(trainer: Trainer, checked: Checked, own_code: bool) -> None:
             checked.evaluator.reward_name(parts.sampler.rewards)
         names[name] = logged_names(trainer, {name: parts}, checked.evaluator)
         if parts.monitor is not None:
-            setting = f"`stages.{name}.until.monitor`"
-            check_stage_monitor(setting, parts.monitor, names[name], is_certain(trainer, own_code))
+            check_stage_monitor(f"`{_until(name)}`", parts.monitor, names[name], is_certain(trainer, own_code))
     check_monitors(trainer, checked.logged_names(), own_code, names)
+
+
+def _until(stage: str) -> str:
+    return f"stages.{stage}.until.monitor"
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def optimizer_steps(trainer: Trainer | None, updates_per_batch: int) -> int:
 
 
 def known_steps(trainer: Trainer, updates_per_batch: int) -> int | None:
-    """Return the optimizer step at which a run ends, or ``None`` if it has no end."""
+    """Return the number of optimizer steps of a whole run in which no setting changes, or ``None`` if it has no end."""
     limits = [] if trainer.max_steps == -1 else [trainer.max_steps]
     batches = trainer.num_training_batches
     if trainer.max_epochs not in (None, -1) and math.isfinite(batches):

@@ -175,7 +175,8 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     assert "AdamW(lr=0.0003" in card
     assert "`val/mean@2`" in card
     assert "| optimizer steps | 3 |" in card
-    assert "From the last validation, after step 2 of 3." in card
+    assert "From the validation after step 2. The weights are those of step 3." in card
+    assert "use_chat_template: false" in card
     assert len(list(tmp_path.rglob("version_*"))) == 1  # exporting is no run
     assert "`path`: expected a setting that export requires, got none" in refused(capsys, *export)
     shown = refused(capsys, *export, f"--path={tmp_path / 'adapter'}", f"--ckpt_path={checkpoint}")

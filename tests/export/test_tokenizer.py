@@ -42,7 +42,7 @@ def loaded(policy: PretrainedPolicy) -> GFTLitModule:
 
 def ids_by_the_card(folder: Path) -> list[int]:
     card = (folder / "README.md").read_text()
-    (name,) = re.findall(r"tokenizer = (\w+)\.", card)
+    (name,) = set(re.findall(r"tokenizer = (\w+)\.", card))
     code = f"from transformers import {name}; print({name}.from_pretrained({str(folder)!r}).encode({TEXT!r}))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     return [int(number) for number in shown.strip("[]\n").split(",")]
