@@ -54,8 +54,8 @@ def warn_of_short_samples(trainer: Trainer, data: PromptDataModule, stages: Stag
             above = f"stages.{stage}" if stage else "model.sampler"
             rank_zero_warn(
                 f"`{above}.sources.{name}.max_new_tokens`: expected at least {evaluation_tokens}, "
-                f"model.evaluation.max_new_tokens, got {longest}, so that training truncates responses which validation "
-                f"lets end; set it to {evaluation_tokens}, or model.evaluation.max_new_tokens to {longest}"
+                f"model.evaluation.max_new_tokens, got {longest}, so that training truncates responses which "
+                f"validation lets end; set it to {evaluation_tokens}, or model.evaluation.max_new_tokens to {longest}"
             )
 
 

@@ -177,7 +177,7 @@ PARQUET = "expected a complete Parquet file"
         (
             "rows.jsonl",
             f'{{"prompt": "{"1" * 200}", "end": 2}},\n' * 2,
-            r"line 1 of rows\.jsonl: .*got …'1+\", \"end\": 2},' \(',' after the end of a row\); correct or remove the line",
+            r"line 1 of rows\.jsonl: .*got …'1+\", \"end\": 2},' \(',' after the end of a row\); correct or remove",
         ),
         (
             "rows.jsonl",

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 
 import pytest
 
-from lightning_gft import CodeExecutionReward, GatedSum, GFTLitModule, GFTLoss, GroupSampler, RepetitionPenalty, Reward
+from lightning_gft import (
+    CodeExecutionReward,
+    FunctionReward,
+    GatedSum,
+    GFTLitModule,
+    GFTLoss,
+    GroupSampler,
+    RepetitionPenalty,
+    Reward,
+)
+from lightning_gft.cli.summary import print_kept
 from lightning_gft.errors import GFTError
 from lightning_gft.sources import TeacherSource
 from tests.module.runs import Rows, fit, sgd
@@ -66,3 +78,32 @@ def test_a_row_whose_tests_cannot_be_read_stops_the_run_before_it_begins():
     rows = [*ROWS, {"prompt": "3=", "answer": "def check(f): assert f", "teacher": ["1"] * 4}]
     with pytest.raises(GFTError, match=r"row 2 .*reward 'tests' cannot score it: the unit tests of Code"):
         fit(module_with(rewards), Rows(rows))
+
+
+def hang(responses: list[str]) -> list[float]:
+    time.sleep(600)
+    return [0.0]
+
+
+def fail_on_one(responses: list[str]) -> list[float]:
+    if "9-" in responses:
+        os._exit(1)
+    return [0.0 for _ in responses]
+
+
+@pytest.mark.parametrize("function", [hang, fail_on_one])
+def test_a_run_that_learns_nothing_names_the_reward_that_fails(function, capsys):
+    """The cause is named where most responses fail, not one of four."""
+    seconds = 0.2 if function is hang else 60
+    reward = FunctionReward(function, timeout=seconds)
+    module = GFTLitModule(tiny_loader(), GroupSampler({"teacher": TeacherSource(4)}, {"mine": reward}), GFTLoss())
+    with pytest.warns(UserWarning, match="FunctionReward .* failed_score=0"):
+        print_kept(fit(module, Rows(ROWS[:1]), max_steps=1))
+    cause = (
+        "reward 'mine' exceeded its limits or failed on 4 of 4 responses, which score failed_score; raise `timeout` "
+        "(`seconds` of TimeLimitedReward) or `memory_mb`, or correct the reward"
+        if function is hang
+        else "for example because rewards do not differ within groups or the loss skips all responses. Check "
+        "train/rewards and the data"
+    )
+    assert f"Nothing was learnt: no sequence carried a gradient, {cause}\n" in capsys.readouterr().out

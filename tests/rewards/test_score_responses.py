@@ -116,9 +116,7 @@ def test_a_score_that_is_not_finite_shows_the_first_response_concerned(value, sh
 
 @pytest.mark.parametrize("scores", [torch.tensor([1, 1e308, 1], dtype=torch.float64), [1.0, 1e308, None]])
 def test_a_score_beyond_float32_is_shown_as_it_was_returned(scores):
-    with pytest.raises(
-        RewardError, match="returned 1e\\+308; 1 of 3 scores are beyond float32, about 3.4e38 in size, the"
-    ):
+    with pytest.raises(RewardError, match=r"returned 1e\+308; 1 of 3 scores are beyond float32, about 3.4e38"):
         score_responses({"accuracy": Recorder(scores)}, **BATCH)
 
 
