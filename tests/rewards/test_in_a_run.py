@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import time
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from lightning_gft import (
     CodeExecutionReward,
-    FunctionReward,
+    FormatReward,
     GatedSum,
     GFTLitModule,
     GFTLoss,
@@ -20,6 +20,9 @@ from lightning_gft import (
 )
 from lightning_gft.cli.summary import print_kept
 from lightning_gft.errors import GFTError
+from lightning_gft.parts import CompositePart, Part
+from lightning_gft.rewards.failures import Failed
+from lightning_gft.rewards.items import FailureCounts
 from lightning_gft.sources import TeacherSource
 from tests.module.runs import Rows, fit, sgd
 from tests.rewards.http.service import Service
@@ -80,30 +83,29 @@ def test_a_row_whose_tests_cannot_be_read_stops_the_run_before_it_begins():
         fit(module_with(rewards), Rows(rows))
 
 
-def hang(responses: list[str]) -> list[float]:
-    time.sleep(600)
-    return [0.0]
+class Failing(CompositePart, Reward):
+    """Counts failures as a reward with a time limit does."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share, self.counts = share, FailureCounts("Failing")
+
+    def __call__(self, *, responses: Sequence[str], **_: Any) -> list[float]:
+        self.counts.judged += len(responses)
+        for _response in range(int(self.share * len(responses))):
+            self.counts.add(Failed("timeout", "took longer than 2 s"))
+        return [0.0 for _ in responses]
+
+    def within(self) -> tuple[Part, ...]:
+        return (self.counts,)
 
 
-def fail_on_one(responses: list[str]) -> list[float]:
-    if "9-" in responses:
-        os._exit(1)
-    return [0.0 for _ in responses]
-
-
-@pytest.mark.parametrize("function", [hang, fail_on_one])
-def test_a_run_that_learns_nothing_names_the_reward_that_fails(function, capsys):
-    """The cause is named where most responses fail, not one of four."""
-    seconds = 0.2 if function is hang else 60
-    reward = FunctionReward(function, timeout=seconds)
-    module = GFTLitModule(tiny_loader(), GroupSampler({"teacher": TeacherSource(4)}, {"mine": reward}), GFTLoss())
-    with pytest.warns(UserWarning, match="FunctionReward .* failed_score=0"):
-        print_kept(fit(module, Rows(ROWS[:1]), max_steps=1))
-    cause = (
-        "reward 'mine' exceeded its limits or failed on 4 of 4 responses, which score failed_score; raise `timeout` "
-        "(`seconds` of TimeLimitedReward) or `memory_mb`, or correct the reward"
-        if function is hang
-        else "for example because rewards do not differ within groups or the loss skips all responses. Check "
-        "train/rewards and the data"
-    )
-    assert f"Nothing was learnt: no sequence carried a gradient, {cause}\n" in capsys.readouterr().out
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_run_that_learns_nothing_names_the_reward_that_fails(share, capsys):
+    sampler = GroupSampler({"teacher": TeacherSource(4)}, {"mine": Failing(share), "brief": FormatReward(".*")})
+    print_kept(fit(GFTLitModule(tiny_loader(), sampler, GFTLoss()), Rows(ROWS), max_steps=1))
+    shown = capsys.readouterr().out
+    assert ("reward 'mine' exceeded its limits or failed on 10 of 10 responses, which score failed" in shown) == (
+        share == 1.0
+    )  # two demonstrations are scored before the run
+    assert ("for example because rewards do not differ within groups" in shown) == (share == 0.5)

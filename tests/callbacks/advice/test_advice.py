@@ -8,28 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_gft import (
     Advice,
-    ChosenSource,
     DemonstrationTeacher,
     DistillationLoss,
-    ExactMatchReward,
     ExpertSource,
     GFTLoss,
     GRPOLoss,
-    KLPenalty,
     SelfSource,
     SFTLoss,
     TeacherSource,
-    TimeLimitedReward,
 )
 from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.callbacks.advice import RULES
-from lightning_gft.callbacks.advice.in_place import names_in_place
 from lightning_gft.preflight.monitors import is_logged
 from tests.callbacks.stages.runs import SHORT
 from tests.module.runs import ROWS, Rows, fit, make_module
@@ -201,24 +195,6 @@ def test_settings_that_do_not_work(settings, message):
 def test_stop_leaves_out_what_is_no_fault():
     assert "small_loss" not in Advice(stop=True)._ends
     assert "small_loss" in Advice(stop=["small_loss"])._ends
-
-
-def test_what_is_in_place_is_that_of_the_stage():
-    limited = TimeLimitedReward(ExactMatchReward(), seconds=9)
-    chosen: dict[str, Any] = {"chosen": ChosenSource(TeacherSource(4), 2), "own": SelfSource(2, max_new_tokens=4)}
-    wrapped = KLPenalty(GFTLoss(reduction="token-mean"))
-    module = make_module(wrapped, reward=limited, sources=chosen, updates_per_batch=2)
-    keeper = ModelCheckpoint(monitor="val/greedy_accuracy")
-    names = names_in_place(Trainer(callbacks=[keeper], logger=False), module)
-    there = {"KLPenalty", "GFTLoss", "ChosenSource", "TeacherSource", "SelfSource", "TimeLimitedReward"}
-    there |= {"ExactMatchReward", "demonstrations", "token-mean", "updates_per_batch", "val/greedy_accuracy"}
-    assert names >= there | {type(module.sampler.advantage).__name__}
-    assert not names & {"ExpertSource", "epsilon_high", "num_groups", "mask_truncated_completions"}
-    masked = GRPOLoss(mask_truncated_completions=True)
-    bare = make_module(masked, sources={"own": SelfSource(2, max_new_tokens=4)})
-    names = names_in_place(Trainer(logger=False, enable_checkpointing=False), bare)
-    assert names >= {"GRPOLoss", "mask_truncated_completions", "epsilon_high"}
-    assert not names & {"demonstrations", "updates_per_batch", "KLPenalty"}
 
 
 def judged() -> SelfSource:

@@ -212,63 +212,6 @@ def test_reward_that_tells_nothing_is_not_taken_for_prompts_that_are_solved(rewa
         assert "does not tell" not in finding.text
 
 
-PART = re.compile(
-    r"(?<!of )(?<!of the )(?<!that )\b[A-Z][A-Za-z]+(?:Source|Advantage|Loss|Reward|Penalty|Filter|Correction)\b"
-)
-"""A part that a text recommends, not one that it adjusts."""
-OPTIONS = {
-    "cut_off": "mask_truncated_completions",
-    "equal_groups": "num_groups",
-    "longer_responses": "token-mean",
-    "accuracy_fell": "val/greedy_accuracy",
-}
-"""Options that rules recommend, and what of the text is absent where they are set."""
-
-
-@pytest.mark.parametrize("name", BY_NAME)
-def test_rule_recommends_no_part_that_is_in_place(name):
-    variants = [{}, *({f"train/frac_groups_all_{kind}": [0.9] * 20} for kind in ("right", "wrong"))]
-    for more in variants if name == "equal_groups" else variants[:1]:
-        figures = {**SPEAKS[name][0], **more}
-        finding = asked(name, figures)
-        assert finding is not None
-        recommended = set(PART.findall(finding.text))
-        stand_ins = {"demonstrations"} if "ExpertSource" in recommended else set()
-        again = asked(name, figures, True, *recommended, *stand_ins)
-        assert again is not None
-        assert not PART.findall(again.text), again.text
-        assert (again.text != finding.text) == bool(recommended)
-        assert re.search(r"; (the reward|[a-z` ]+)", again.text), "some remedy is left"
-
-
-def test_part_that_a_text_adjusts_is_not_recommended():
-    assert PART.findall("add demonstrations (ExpertSource), raise the beta of KLPenalty") == ["ExpertSource"]
-
-
-@pytest.mark.parametrize("name", OPTIONS)
-def test_rule_recommends_no_option_that_is_set(name):
-    before, after = (asked(name, SPEAKS[name][0], True, *given) for given in ((), (OPTIONS[name],)))
-    assert before is not None
-    assert after is not None
-    absent = f"monitor={OPTIONS[name]}" if name == "accuracy_fell" else OPTIONS[name]
-    assert absent in before.text
-    assert absent not in after.text
-
-
-def test_options_that_a_loss_or_a_run_lacks_are_not_offered():
-    for name, option in (("entropy_collapse", "epsilon_high"), ("clipped_tokens", "updates_per_batch")):
-        texts = [asked(name, SPEAKS[name][0], True, *given).text for given in ((), (option,))]  # type: ignore[union-attr]
-        assert [option in text for text in texts] == [False, True]
-
-
-def test_equal_rewards_of_a_reward_that_fails_are_due_to_it():
-    history = history_of({"train/frac_reward_zero_std": [1.0] * 20, "train/frac_groups_all_wrong": [1.0] * 20})
-    history.failing = "reward 'mine' exceeded its limits or failed on 9 of 9 responses"
-    finding = BY_NAME["equal_groups"].find(history)
-    assert finding is not None
-    assert finding.text == f"100% of groups have rewards that are all equal and teach nothing; {history.failing}"
-
-
 def test_causes_silence_effects_that_there_are():
     position = {rule.name: number for number, rule in enumerate(RULES)}
     for rule in RULES:
