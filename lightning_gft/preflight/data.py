@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.chat import special_tokens
-from lightning_gft.data import Example, GroupDataModule, PromptDataModule
+from lightning_gft.data import Columns, Example, PromptDataModule
 from lightning_gft.data.datamodule import data_name
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTValueError, naming_errors
@@ -119,7 +119,8 @@ def _faulty_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizer
 def _rewards_without_references(data: PromptDataModule, samplers: Sequence[GroupSampler]) -> dict[int, Exception]:
     """Return an error for each reward that needs references of data that name no column of them, by its id."""
     examples = next((rows for datasets in data.examples.values() for rows in datasets.values() if rows), [])
-    if not (isinstance(data, GroupDataModule) and data.columns.answer_column is None and examples):
+    columns = getattr(data, "columns", None)  # a GroupDataModule's, whose import takes long
+    if not (isinstance(columns, Columns) and columns.answer_column is None and examples):
         return {}
     rewards = {id(reward): (name, reward) for sampler in samplers for name, reward in sampler.rewards.items()}
     return {
