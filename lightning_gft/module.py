@@ -106,7 +106,8 @@ class GFTLitModule(LightningModule):
         super().__init__()
         self.automatic_optimization = False  # one normaliser for all micro-batches and ranks needs manual optimisation
         self.strict_loading = False  # checkpoints lack frozen weights; all others are checked when one is loaded
-        check_kind("policy", policy, PolicyLoader, "PretrainedPolicy('path/or/name')")
+        given = "ModelPolicy(model, tokenizer)" if isinstance(policy, torch.nn.Module) else "PretrainedPolicy('name')"
+        check_kind("policy", policy, PolicyLoader, given)
         check_kind("sampler", sampler, GroupSampler, "GroupSampler(sources={...}, rewards={...})")
         check_kind("loss", loss, GroupLoss, "GFTLoss()")
         check_kind("evaluation", evaluation or Evaluation(), Evaluation, "Evaluation(num_samples=8)")

@@ -15,6 +15,7 @@ from rich.table import Table
 from lightning_gft.callbacks import HuggingFaceExport, StageSchedule
 from lightning_gft.cli.texts import short
 from lightning_gft.module import GFTLitModule
+from lightning_gft.rewards.items import describe_failing
 
 _ERROR = "_stderr"
 
@@ -70,10 +71,12 @@ def print_kept(trainer: Trainer) -> None:
     module = trainer.lightning_module
     assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line creates no other)
     if not module.guard.informative_batches:
-        print(
-            "Nothing was learnt: no sequence carried a gradient, for example because rewards do not differ within "
-            "groups or the loss skips all responses. Check train/rewards and the data"
+        rewards = {name: one for sampler in module.stages.samplers() for name, one in sampler.rewards.items()}
+        cause = describe_failing(rewards) or (
+            "for example because rewards do not differ within groups or the loss skips all responses. Check "
+            "train/rewards and the data"
         )
+        print(f"Nothing was learnt: no sequence carried a gradient, {cause}")
     keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     kept = [path for keeper in keepers if (path := keeper.last_model_path or keeper.best_model_path)]
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from lightning_gft.checks import did_you_mean, shorten
 from lightning_gft.data.cells import read_answers, read_conversation, read_variables
 from lightning_gft.data.errors import naming, row_name
 from lightning_gft.data.prompts import Answer, Prompt, answer_text, is_blank, prompt_text
-from lightning_gft.errors import GFTValueError, remedies
+from lightning_gft.errors import GFTTypeError, GFTValueError, remedies
 from lightning_gft.markers import check_marker
 from lightning_gft.stored import StoredGroup
 
@@ -71,12 +71,28 @@ class TextExample:
     stored: StoredRow | None = None
 
 
+def check_column(field: str, column: object) -> None:
+    """Check that an option is null or the name of a column.
+
+    Raises:
+        TypeError: If it is of another type.
+        ValueError: If it is empty.
+
+    Example:
+        >>> check_column("prompt_column", "question")
+    """
+    if not isinstance(column, str | None):
+        raise GFTTypeError(f"`{field}`: expected the name of a column, got {shorten(column)}; write a text")
+    if column == "":
+        raise GFTValueError(f"`{field}`: expected the name of a column, got an empty text; name one")
+
+
 @dataclass(frozen=True)
 class Columns:
     """Names of the columns that hold a row's prompt, reference and demonstrations.
 
     Args:
-        prompt_column: Column with the prompt, a text or a list of messages.
+        prompt_column: Column with the prompt, a text or a list of messages; ``None`` only with ``conversation_column``.
         answer_column: Column that the reference is taken from; ``None`` if the data has none.
         expert_column: Column with a text or a list of texts; ``None`` if the data has none.
         teacher_column: Column with a text or a list of texts; ``None`` if the data has none.
@@ -91,7 +107,8 @@ class Columns:
     the end of sequence alone is not an answer.
 
     Raises:
-        ValueError: If ``answer_marker`` is null, or two columns are given for the same role.
+        ValueError: If ``answer_marker`` is null, no column has the prompt, or two columns are given for the same role.
+        TypeError: If a column is not a text.
 
     Example:
         >>> columns = Columns(prompt_column="question", expert_column="answer", answer_marker="####")
@@ -100,7 +117,7 @@ class Columns:
         ('2', {'expert': ['1 + 1 = 2 #### 2']})
     """
 
-    prompt_column: str = "prompt"
+    prompt_column: str | None = "prompt"
     answer_column: str | None = "answer"
     expert_column: str | None = None
     teacher_column: str | None = None
@@ -110,10 +127,17 @@ class Columns:
 
     def __post_init__(self) -> None:
         check_marker("answer_marker", self.answer_marker)
+        for name in ("prompt_column", "answer_column", "expert_column", "teacher_column", "conversation_column"):
+            check_column(name, getattr(self, name))
         if self.conversation_column is None:
+            if self.prompt_column is None:
+                raise GFTValueError(
+                    "`prompt_column`: expected a column unless conversation_column is set, got null; name the column "
+                    "with the prompts"
+                )
             return
         for name, default in (("prompt_column", "prompt"), ("expert_column", None)):
-            if getattr(self, name) != default:
+            if getattr(self, name) not in (default, None):
                 raise GFTValueError(
                     f"`{name}`: expected none beside conversation_column={self.conversation_column!r}, "
                     f"which holds the prompt and the expert's answer, got {getattr(self, name)!r}; leave it out"
@@ -128,7 +152,7 @@ class Columns:
     @property
     def prompt_source(self) -> str:
         """The column with the prompt."""
-        return self.conversation_column or self.prompt_column
+        return cast("str", self.conversation_column or self.prompt_column)  # one of them is set
 
     def field_of(self, role: str) -> str:
         """Return the option that names the column with a role's demonstrations."""

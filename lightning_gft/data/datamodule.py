@@ -78,6 +78,7 @@ class PromptDataModule(LightningDataModule, ABC):
         super().__init__()
         self.batch_size = check_count("batch_size", batch_size)
         self.eval_batch_size = check_count("eval_batch_size", eval_batch_size)
+        check_kind("shuffle", shuffle, bool, "true")
         self.shuffle = shuffle
         self.seed = check_seed("seed", seed, of=type(self).__name__)
         self.num_workers = check_count("num_workers", num_workers, least=0)

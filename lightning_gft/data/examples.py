@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lightning_gft.chat import Messages
-from lightning_gft.checks import check_count, shorten
+from lightning_gft.checks import check_choice, check_count, shorten
 from lightning_gft.data.columns import Columns, Row
 from lightning_gft.data.errors import naming_rows, row_name
 from lightning_gft.data.prompts import prompt_text
@@ -80,7 +80,9 @@ class LengthLimits:
         for name in ("max_prompt_length", "max_response_length"):
             limit = getattr(self, name)
             if limit is not None:
-                check_count(name, limit)
+                check_count(name, limit, otherwise="null for no limit")
+        for name in ("overlong_prompts", "overlong_demonstrations"):
+            check_choice(name, getattr(self, name), get_args(Overlong))
 
 
 @dataclass(frozen=True)

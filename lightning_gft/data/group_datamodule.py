@@ -18,6 +18,7 @@ from lightning_gft.data.datamodule import PromptDataModule, Split
 from lightning_gft.data.examples import ExampleEncoder, LengthLimits, Overlong
 from lightning_gft.data.filters import RowFilter
 from lightning_gft.data.loading import SplitTables, find_splits
+from lightning_gft.data.paths import check_path
 from lightning_gft.data.selection import Rows, Spans, count_shared
 from lightning_gft.data.tokenization import PromptEncoder
 from lightning_gft.errors import GFTTypeError, GFTValueError
@@ -34,7 +35,7 @@ class GroupDataModule(PromptDataModule):
             rows are those that the groups were sampled for. A file is one split, ``"train"``, and so are groups.
             Values keep their types: the text ``"007"`` does not become a number.
         name: Configuration of a data set on the hub.
-        prompt_column: Column with the prompt, a text or a list of messages.
+        prompt_column: Column with the prompt, a text or a list of messages; null only with ``conversation_column``.
         answer_column: Column with the value that a verifier compares responses with; null if there is none.
         expert_column: Column with the expert's demonstration, a text or a list of texts; null if there is none.
         teacher_column: Column with the teacher's responses, a text or a list of texts; null if there is none.
@@ -43,13 +44,13 @@ class GroupDataModule(PromptDataModule):
         system_prompt: System message put before every conversation; for use with a chat template.
         answer_marker: The reference is the text after the last marker in the answer column, as ``####`` in GSM8K; if
             empty, the whole answer is the reference.
-        max_prompt_length: Longest prompt, in tokens.
-        max_response_length: Longest demonstration, in tokens, with its end-of-sequence token.
+        max_prompt_length: Longest prompt, in tokens; null sets no limit besides the model's window.
+        max_response_length: Longest demonstration, in tokens, with its end-of-sequence token; null as above.
         overlong_prompts: ``error`` raises an error for a longer prompt, ``drop`` drops its row; no prompt is truncated.
         overlong_demonstrations: ``drop`` drops a longer demonstration from its group, ``error`` raises an error; no
             demonstration is truncated.
         train_split: Split to train on. As in the ``datasets`` library, also slices by rows or percent, ``train[:1000]``
-            or ``train[:80%]``, and sums, ``train+test``; the same holds for the other two.
+            or ``train[:80%]``, and sums, ``train+test``; the same holds for the other two. Null takes the only split.
         val_split: Split to validate on, of ``val_path`` if given; or the fraction of the training rows to hold out for
             it. Null without ``val_path`` disables validation.
         test_split: Split to test on, of ``test_path`` if given.
@@ -85,7 +86,7 @@ class GroupDataModule(PromptDataModule):
         self,
         path: str,
         name: str | None = None,
-        prompt_column: str = "prompt",
+        prompt_column: str | None = "prompt",
         answer_column: str | None = "answer",
         expert_column: str | None = None,
         teacher_column: str | None = None,
@@ -93,11 +94,11 @@ class GroupDataModule(PromptDataModule):
         use_chat_template: bool | None = None,
         system_prompt: str = "",
         answer_marker: str = "",
-        max_prompt_length: int = 1024,
-        max_response_length: int = 2048,
+        max_prompt_length: int | None = 1024,
+        max_response_length: int | None = 2048,
         overlong_prompts: Overlong = "error",
         overlong_demonstrations: Overlong = "drop",
-        train_split: str = "train",
+        train_split: str | None = "train",
         val_split: float | str | None = None,
         test_split: str | None = None,
         val_path: str | None = None,
@@ -221,6 +222,8 @@ class GroupDataModule(PromptDataModule):
             path = getattr(self, field)
             if not isinstance(path, str | PathLike) and (path is not None or field == "path"):
                 raise GFTTypeError(f"`{field}`: expected a path or a name on the hub, got {path!r}; write a text")
+            if path is not None:
+                check_path(field, path)
         for field in ("max_train_rows", "max_val_rows"):
             limit = getattr(self, field)
             if limit is not None:

@@ -13,6 +13,8 @@ from lightning_gft.data.columns import Row
 from lightning_gft.errors import GFTValueError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_SHOWN = 80
+"""Characters of a line that an error shows."""
 _SHORT = 16
 """A decimal number of at most this many characters has at most 15 digits, all of which a float keeps."""
 _EXPECTED = "one JSON object per line, or a list of objects"
@@ -70,14 +72,31 @@ def _values(text: str, name: str, per_line: bool) -> Iterator[tuple[int, Any]]:
                 # The fault comes after the last value that was read: a line that lacks its end is named, not the next.
                 read = len(text[: error.pos].rstrip())
                 cut_off = _fault_of_cut_off_row(text, start, read) if per_line else None
-                at, reason = (start, cut_off) if cut_off else (read, reason)
+                at, reason = (start, cut_off) if cut_off else (max(start, read), _between_rows(text, start) or reason)
             line += text.count("\n", start, at)
-            shown = shorten(text[text.rfind("\n", 0, at) + 1 :].partition("\n")[0])
+            shown = _around(text, at)
             raise GFTValueError(
                 f"line {line} of {name}: expected {_EXPECTED}, got {shown} ({reason}); correct or remove the line"
             ) from error
         yield line, value
         start = _end_of_space(text, end)
+
+
+def _between_rows(text: str, start: int) -> str | None:
+    """Return what stands where a row should begin, if that is no value at all; ``None`` before a value."""
+    if text[start] == "\0":
+        return "NUL characters, as after a write that was interrupted"
+    follows = text[:start].rstrip(" \t")[-1:] in ("}", "]")
+    return f"{text[start]!r} after the end of a row" if follows and text[start] not in "{[" else None
+
+
+def _around(text: str, at: int) -> str:
+    """Return the line of a position as errors show it, without its beginning if the position were cut off."""
+    begin = text.rfind("\n", 0, at) + 1
+    line, place = text[begin:].partition("\n")[0].rstrip("\r"), at - begin
+    if len(repr(line[: place + 1])) < _SHOWN:
+        return shorten(line, _SHOWN)
+    return f"…{shorten(line[max(0, place - _SHOWN // 2) :], _SHOWN)}"
 
 
 def _fault_of_cut_off_row(text: str, start: int, end: int) -> str | None:

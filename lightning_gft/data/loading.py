@@ -12,11 +12,10 @@ from pathlib import Path
 
 import datasets
 import pyarrow
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from lightning_gft.checks import with_value
 from lightning_gft.data.files import KINDS, DataFile, suffix_of
+from lightning_gft.data.paths import SOURCES, address_fault, check_not_model, check_path, may_be_on_hub
 from lightning_gft.data.repositories import Splits, find_in_folder, find_on_hub
 from lightning_gft.data.selection import Piece, Rows
 from lightning_gft.data.stored_table import StoredTable
@@ -29,10 +28,6 @@ from lightning_gft.stored.reading import folder_nearby, is_shard
 Found = Mapping[str, Sequence[DataFile] | datasets.Dataset | Table]
 """Sources of the rows of each split."""
 
-_SOURCES = (
-    f"a {', '.join(list(KINDS)[:-1])} or {list(KINDS)[-1]} file, a glob or folder of them, a folder written by "
-    "`save_to_disk` or by `lightning-gft predict`, or the name of a data set on the hub"
-)
 _SLICES = "a split, slices such as 'train[:1000]' or 'train[80%:]', or a sum of them such as 'train+test[:10%]'"
 _SPLIT_NAME = re.compile(r"[\[(]")
 
@@ -82,6 +77,7 @@ def load_rows(
 def find_splits(path: str | os.PathLike[str], name: str | None = None, path_field: str = "path") -> SplitTables:
     """Find the splits of a data set; see :func:`load_rows`."""
     path = os.fspath(path)
+    check_path(path_field, path)
     where = with_value(path_field, path)
     with _named(where):
         return SplitTables(_find_splits(path, name, where), where)
@@ -90,7 +86,7 @@ def find_splits(path: str | os.PathLike[str], name: str | None = None, path_fiel
 def _find_splits(path: str, name: str | None, where: str) -> Found:
     local = os.path.expanduser(path)  # noqa: PTH111  # `Path.expanduser` raises for a user that does not exist
     if "://" in path:
-        raise FileNotFoundError(_remote(path, where))
+        raise FileNotFoundError(address_fault(path, where))
     # Unlike `Path`'s methods, these return false for a name that is too long.
     if os.path.isdir(local):  # noqa: PTH112
         return _find_in_folder(Path(local), name, where)
@@ -107,15 +103,15 @@ def _find_splits(path: str, name: str | None, where: str) -> Found:
         found = sorted(glob.glob(local, recursive=True))  # noqa: PTH207  # `Path.glob` takes no absolute pattern
         files = [Path(file) for file in found if Path(file).is_file()]
         if not files:
-            raise FileNotFoundError(f"{where}: expected files that match it, got none; give {_SOURCES}")
+            raise FileNotFoundError(f"{where}: expected files that match it, got none; give {SOURCES}")
         _check_not_shards(files, where)
         return {"train": _data_files(files, where)}
     if os.path.lexists(local):
         what = "a link to a file that does not exist" if os.path.islink(local) else "neither a file nor a folder"  # noqa: PTH114
-        raise FileNotFoundError(f"{where}: expected data, got {what}; give {_SOURCES}")
-    if suffix_of(Path(local)) in KINDS or not _may_be_on_hub(path):
+        raise FileNotFoundError(f"{where}: expected data, got {what}; give {SOURCES}")
+    if suffix_of(Path(local)) in KINDS or not may_be_on_hub(path):
         beside = near(local, files=True)
-        remedy = remedies(beside, "" if beside.endswith("?") else f"give {_SOURCES}")
+        remedy = remedies(beside, "" if beside.endswith("?") else f"give {SOURCES}")
         raise FileNotFoundError(f"{where}: expected a path that exists, got one that does not exist{remedy}")
     return find_on_hub(path, name, where)
 
@@ -127,21 +123,6 @@ def _check_not_shards(files: Sequence[Path], where: str) -> None:
         raise GFTValueError(f"{where}: expected data, got groups that predict has written; give {first.parent}")
 
 
-def _remote(path: str, where: str) -> str:
-    scheme, _, rest = path.partition("://")
-    if scheme == "hf" and rest.startswith("datasets/"):
-        return f"{where}: expected a name on the hub without 'hf://datasets/', as in {'/'.join(rest.split('/')[1:3])!r}"
-    return f"{where}: expected local data, got an address ({scheme}); copy the data here first and give {_SOURCES}"
-
-
-def _may_be_on_hub(path: str) -> bool:
-    try:
-        validate_repo_id(path)
-    except HFValidationError:
-        return False
-    return True
-
-
 def _find_in_folder(folder: Path, name: str | None, where: str) -> Found:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _load_saved(folder, where)
@@ -149,13 +130,14 @@ def _find_in_folder(folder: Path, name: str | None, where: str) -> Found:
         if name is not None:
             raise GFTValueError(f"`name`: expected none for {where}, a folder of groups, got {name!r}; set it to null")
         return {"train": StoredTable(folder)}
+    check_not_model(folder, where)
     if near := folder_nearby(folder):
         raise GFTValueError(f"{where}: expected data, got a folder that contains folders of groups; give {near}")
     files = sorted(
         file for file in folder.rglob("*") if suffix_of(file) in KINDS and _is_data(file.relative_to(folder))
     )
     if not files:
-        raise FileNotFoundError(f"{where}: expected a folder with data files, got one without; give {_SOURCES}")
+        raise FileNotFoundError(f"{where}: expected a folder with data files, got one without; give {SOURCES}")
     _data_files(files, where)  # checks that they have one format
     return find_in_folder(folder, name)
 
@@ -165,7 +147,7 @@ def _data_files(files: Sequence[Path], where: str) -> list[DataFile]:
     if not suffixes.keys() <= KINDS.keys():
         unknown = ", ".join(sorted({file.suffix or "none" for file in files if suffix_of(file) not in KINDS}))
         raise GFTValueError(
-            f"{where}: expected files of a format that can be read, got the suffix {unknown}; give {_SOURCES}"
+            f"{where}: expected files of a format that can be read, got the suffix {unknown}; give {SOURCES}"
         )
     if len({KINDS[suffix] for suffix in suffixes}) > 1:
         found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))

@@ -29,6 +29,7 @@ from lightning_gft.preflight import (
     find_faults,
     warn_of_no_validation_data,
     warn_of_short_limits,
+    warn_of_short_samples,
     warn_of_unused,
     warn_of_unused_sources,
 )
@@ -117,6 +118,7 @@ def _inspect_run(
     if validation is not None:
         with problems.collecting():
             check_stages(trainer, module, own_code)
+        warn_of_short_samples(trainer, data, module.stages, module.evaluator.settings.max_new_tokens)
         if not validation:
             warn_of_no_validation_data(trainer, data)
 

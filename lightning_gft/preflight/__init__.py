@@ -1,7 +1,7 @@
 """Checks data, callbacks, monitored figures and Trainer options before a run, and adapts callbacks to the module."""
 
 from lightning_gft.preflight.data import can_score, find_faults
-from lightning_gft.preflight.lengths import warn_of_short_limits
+from lightning_gft.preflight.lengths import warn_of_short_limits, warn_of_short_samples
 from lightning_gft.preflight.monitors import logged_names
 from lightning_gft.preflight.run import check_run, check_stages, check_tokenizer, prepare
 from lightning_gft.preflight.trainer import warn_of_slow_bfloat16
@@ -19,6 +19,7 @@ __all__ = [
     "prepare",
     "warn_of_no_validation_data",
     "warn_of_short_limits",
+    "warn_of_short_samples",
     "warn_of_slow_bfloat16",
     "warn_of_unused",
     "warn_of_unused_sources",

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from lightning_gft.chat import special_tokens
-from lightning_gft.data import Example, PromptDataModule
+from lightning_gft.data import Columns, Example, PromptDataModule
 from lightning_gft.data.datamodule import data_name
 from lightning_gft.data.errors import row_name
 from lightning_gft.errors import GFTValueError, naming_errors
@@ -58,6 +58,8 @@ def find_faults(
         samplers: As in :func:`check_data`; so are ``evaluation_tokens`` and ``tokenizer``.
     """
     yield from _faulty_settings(data, samplers, tokenizer)
+    unfit = _rewards_without_references(data, samplers)
+    yield from unfit.values()
     # Stages may share sources.
     named = {id(source): (name, source) for sampler in samplers for name, source in sampler.sources.items()}
     lengths = {f"sources.{name}": source.longest_response() for name, source in named.values()}
@@ -70,7 +72,8 @@ def find_faults(
                 yield from _errors_of(source.check_rows, rows)
                 yield from _errors_of(source.check_prompts, rows, tokenizer)
             for sampler in _one_of_each_scoring(samplers):
-                yield from _faulty_references(where, rows, sampler.rewards)
+                rewards = {key: reward for key, reward in sampler.rewards.items() if id(reward) not in unfit}
+                yield from _faulty_references(where, rows, rewards)
             yield from _faulty_lengths(where, rows, drawn[longest], tokenizer, f"{longest}.max_new_tokens")
 
 
@@ -113,6 +116,37 @@ def _faulty_tokens(rewards: Mapping[str, Reward], tokenizer: PreTrainedTokenizer
         yield from _errors_of(naming(reward.check_tokens), special)
 
 
+def _rewards_without_references(data: PromptDataModule, samplers: Sequence[GroupSampler]) -> dict[int, Exception]:
+    """Return an error for each reward that needs references of data that name no column of them, by its id."""
+    examples = next((rows for datasets in data.examples.values() for rows in datasets.values() if rows), [])
+    columns = getattr(data, "columns", None)  # a GroupDataModule's, whose import takes long
+    if not (isinstance(columns, Columns) and columns.answer_column is None and examples):
+        return {}
+    rewards = {id(reward): (name, reward) for sampler in samplers for name, reward in sampler.rewards.items()}
+    return {
+        key: GFTValueError(
+            f"`data.answer_column`: expected a column of references, which reward {name!r} ({type(reward).__name__}) "
+            "compares responses with, got null; name it"
+        )
+        for key, (name, reward) in rewards.items()
+        if _lacks_reference(reward, examples[0].columns)
+    }
+
+
+def _lacks_reference(reward: Reward, columns: Mapping[str, Any]) -> bool:
+    """Return whether a reward cannot score a row because it has no reference: with one it says something else."""
+    without, given = (_fault_of_row(reward, reference, columns) for reference in (None, "1"))
+    return without is not None and without != given
+
+
+def _fault_of_row(reward: Reward, reference: Any, columns: Mapping[str, Any]) -> str | None:
+    try:
+        reward.check_row(reference, columns)
+    except Exception as error:  # noqa: BLE001 (a user's reward may raise any)
+        return str(error)
+    return None
+
+
 def _faulty_references(where: str, rows: Sequence[Example], rewards: Mapping[str, Reward]) -> Iterator[Exception]:
     references, columns = [example.reference for example in rows], [example.columns for example in rows]
     for position, message, error in find_unfit(rewards, references, columns):
@@ -121,12 +155,7 @@ def _faulty_references(where: str, rows: Sequence[Example], rewards: Mapping[str
 
 def can_score(rewards: Mapping[str, Reward], example: Example) -> bool:
     """Return whether all rewards accept a row; :func:`find_faults` yields the errors of the others."""
-    try:
-        for reward in rewards.values():
-            reward.check_row(example.reference, example.columns)
-    except Exception:  # noqa: BLE001 (a user's reward may raise any)
-        return False
-    return True
+    return all(_fault_of_row(reward, example.reference, example.columns) is None for reward in rewards.values())
 
 
 def _faulty_lengths(

@@ -1,12 +1,15 @@
-"""Warns of length limits of a loss or a reward that sampled responses may exceed."""
+"""Warns of length limits that do not fit each other: of losses, rewards, sources and the evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_gft.data import PromptDataModule
 from lightning_gft.training import StageParts, Stages
+from lightning_gft.types import Source
 
 
 def warn_of_short_limits(stages: Stages) -> None:
@@ -26,6 +29,34 @@ def warn_of_short_limits(stages: Stages) -> None:
                     f"`{setting}`: expected a max_completion_length of at least {longest}, the longest response "
                     f"of the source {name}, got {limit}; set it to {longest}, or the source's max_new_tokens to {limit}"
                 )
+
+
+def warn_of_short_samples(trainer: Trainer, data: PromptDataModule, stages: Stages, evaluation_tokens: int) -> None:
+    """Warn of each source of own samples whose limit is below that of the validation.
+
+    Such a limit is mostly left from another configuration. Training then truncates responses that validation would let
+    end, and gives them the reward of a wrong answer.
+
+    Args:
+        trainer: The run's trainer; there is no warning if it disables validation.
+        data: There is no warning without validation rows.
+        evaluation_tokens: Longest response of validation, in tokens.
+    """
+    if trainer.limit_val_batches == 0 or not any(data.examples.get("val", {}).values()):
+        return
+    seen: set[int] = set()  # stages may share sources
+    for stage, parts in stages.all().items():
+        for name, source in parts.sampler.sources.items():
+            longest = source.longest_response()
+            if id(source) in seen or source.source != Source.SELF or not 0 < longest < evaluation_tokens:
+                continue
+            seen.add(id(source))
+            above = f"stages.{stage}" if stage else "model.sampler"
+            rank_zero_warn(
+                f"`{above}.sources.{name}.max_new_tokens`: expected at least {evaluation_tokens}, "
+                f"model.evaluation.max_new_tokens, got {longest}, so that training truncates responses which "
+                f"validation lets end; set it to {evaluation_tokens}, or model.evaluation.max_new_tokens to {longest}"
+            )
 
 
 def _limits(parts: StageParts, above_loss: str, above_rewards: str) -> Iterator[tuple[str, int]]:

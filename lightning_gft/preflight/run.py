@@ -20,7 +20,7 @@ from lightning_gft.policy import PolicyLoader
 from lightning_gft.policy.draws import check_draws_ahead
 from lightning_gft.preflight.callbacks import prepare_callbacks
 from lightning_gft.preflight.data import check_data
-from lightning_gft.preflight.lengths import warn_of_short_limits
+from lightning_gft.preflight.lengths import warn_of_short_limits, warn_of_short_samples
 from lightning_gft.preflight.monitors import check_monitors, check_stage_monitor, is_certain, logged_names
 from lightning_gft.preflight.trainer import check_not_compiled, check_precision, check_trainer_options
 from lightning_gft.preflight.unused import warn_of_unused, warn_of_unused_sources
@@ -100,6 +100,7 @@ def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None
             certain = is_certain(trainer, own_code)
             check_validation_interval(trainer, data, checked.stages.fewest_updates(), certain, waiting)
             warn_of_unused_sources(data, checked.stages)
+            warn_of_short_samples(trainer, data, checked.stages, checked.evaluator.settings.max_new_tokens)
         warn_of_unused(data, checked.policy_loader, samplers)
         check_data(data, samplers, checked.evaluator.settings.max_new_tokens, checked.tokenizer)
     if stage == "fit":

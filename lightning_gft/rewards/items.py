@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -21,6 +21,9 @@ from lightning_gft.rewards.text import shown
 _FIGURES: dict[FailureKind, str] = {"timeout": "timeouts", "memory": "memory", "crash": "crashes", "error": "errors"}
 
 
+_REMEDY = "raise `timeout` (`seconds` of TimeLimitedReward) or `memory_mb`, or correct the reward"
+
+
 class FailureCounts(Part):
     """Counts failures by their kind, and warns of the first of each kind in a run.
 
@@ -32,20 +35,27 @@ class FailureCounts(Part):
         >>> counts.add(Failed("timeout", "took too long"))
         >>> counts.compute()
         {'timeouts': 1, 'memory': 0, 'crashes': 0, 'errors': 0}
+
+    Attributes:
+        judged: Responses that the reward has scored since the run began, failures included.
+        failed: Failures since the run began.
     """
 
     def __init__(self, of: str) -> None:
         self.of = of
         self._warned: set[FailureKind] = set()
+        self.judged = self.failed = 0
         self.reset()
 
     @override
     def setup(self) -> None:
         self._warned.clear()  # a new run warns again
+        self.judged = self.failed = 0
 
     def add(self, failure: Failed) -> None:
         """Count a failure."""
         self._counts[_FIGURES[failure.kind]] += 1
+        self.failed += 1
 
     def warn(self, failure: Failed, response: str, failed_score: float) -> None:
         """Warn of a failure if it is the first of its kind."""
@@ -65,6 +75,38 @@ class FailureCounts(Part):
     @override
     def reset(self) -> None:
         self._counts: dict[str, Tensor | float] = dict.fromkeys(_FIGURES.values(), 0)
+
+
+def describe_failing(rewards: Mapping[str, Part]) -> str:
+    """Return which rewards failed on most responses of the run, and what to do; empty if none did.
+
+    Args:
+        rewards: Rewards by name; those without a time limit stop the run if they fail, and are not counted.
+
+    Example:
+        >>> counts = FailureCounts("FunctionReward")
+        >>> counts.judged = 3
+        >>> describe_failing({"mine": counts})
+        ''
+        >>> for _ in range(2):
+        ...     counts.add(Failed("timeout", "took too long"))
+        >>> describe_failing({"mine": counts}).partition(";")[0]
+        "reward 'mine' exceeded its limits or failed on 2 of 3 responses, which score failed_score"
+    """
+    failing = []
+    for name, reward in rewards.items():
+        counts = [*_counts_within(reward)]
+        failed, judged = sum(one.failed for one in counts), sum(one.judged for one in counts)
+        if failed > judged / 2:
+            failing.append(f"reward {name!r} exceeded its limits or failed on {failed} of {judged} responses")
+    return f"{', '.join(failing)}, which score failed_score; {_REMEDY}" if failing else ""
+
+
+def _counts_within(part: Part) -> Iterator[FailureCounts]:
+    if isinstance(part, FailureCounts):
+        yield part
+    for inner in part.within() if isinstance(part, CompositePart) else ():
+        yield from _counts_within(inner)
 
 
 class ItemScorer(CompositePart):
@@ -112,6 +154,7 @@ class ItemScorer(CompositePart):
         Raises:
             RewardError: If a failure stops the run.
         """
+        self.failures.judged += len(items)
         keys = [hashlib.blake2b(pickle.dumps(item), digest_size=16).digest() for item in items]
         results = self._results(dict(zip(keys, items, strict=True)), quick)
         return [self._score(results[key], response) for key, response in zip(keys, responses, strict=True)]

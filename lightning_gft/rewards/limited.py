@@ -100,6 +100,7 @@ class TimeLimitedReward(CompositePart, Reward):
     ) -> Tensor | Sequence[float | None]:
         """Return the scores of the inner reward; see :meth:`Reward.__call__`."""
         self._begin()
+        self._failures.judged += len(responses)
         start = time.monotonic()
         try:
             return self._score({**columns, "prompts": prompts, "responses": responses, "references": references})

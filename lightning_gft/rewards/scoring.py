@@ -169,10 +169,10 @@ def _check_scores(title: str, scores: Any, batch: _Batch) -> Tensor:
     except RewardError as error:
         raise RewardError(f"{title} {error}") from None
     if isinstance(scores, Tensor):
-        shape = list(scores.shape)
+        shape, given = list(scores.shape), scores.flatten()
         values, applies = scores.detach().to("cpu", torch.float32).flatten(), torch.tensor(True)
     else:
-        shape = [len(scores)]
+        shape, given = [len(scores)], scores
         values = torch.tensor([math.nan if score is None else float(score) for score in scores], dtype=torch.float32)
         applies = torch.tensor([score is not None for score in scores])
     if shape != [expected]:
@@ -181,10 +181,12 @@ def _check_scores(title: str, scores: Any, batch: _Batch) -> Tensor:
         )
     invalid = (~values.isfinite() & applies).nonzero().flatten().tolist()
     if invalid:
+        first = float(given[invalid[0]])
+        kind = "beyond float32, about 3.4e38 in size" if math.isfinite(first) else "not finite"
         raise RewardError(
-            f"{title} returned {values[invalid[0]].item()}; {len(invalid)} of {expected} scores are not finite, "
-            f"the first for:\n{_show(batch, invalid[0])}\nReturn a finite number, or None if the reward does not "
-            "apply, or raise an error if there is no score."
+            f"{title} returned {first}; {len(invalid)} of {expected} scores are {kind}, the first for:\n"
+            f"{_show(batch, invalid[0])}\nReturn a finite number, or None if the reward does not apply, or raise an "
+            "error if there is no score."
         )
     return values
 

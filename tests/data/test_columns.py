@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lightning_gft.data import Columns
@@ -247,3 +249,29 @@ def test_tools_and_documents_go_to_the_template(cells: dict[str, object], variab
 def test_columns_that_play_a_part_do_not_go_to_the_template() -> None:
     [example] = Columns("tools", None).read([{"tools": [{"role": "user", "content": "hi"}]}])
     assert example.variables == {}
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (
+            {"prompt_column": None},
+            "`prompt_column`: expected a column unless conversation_column is set, got null; name",
+        ),
+        ({"prompt_column": ""}, "`prompt_column`: expected the name of a column, got an empty text"),
+        ({"answer_column": 7}, "`answer_column`: expected the name of a column, got 7; write a text"),
+        (
+            {"conversation_column": ["messages"]},
+            r"`conversation_column`: expected the name of a column, got \['messages'",
+        ),
+    ],
+)
+def test_a_role_names_a_column(columns: dict[str, Any], words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=words):
+        Columns(**columns)
+
+
+def test_no_prompt_column_is_wanted_beside_a_conversation() -> None:
+    columns = Columns(None, None, conversation_column="messages")
+    assert columns.prompt_source == "messages"
+    assert columns.read([{"messages": [{"role": "user", "content": "1+1="}]}])[0].demonstrations == {"expert": []}

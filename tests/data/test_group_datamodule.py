@@ -193,7 +193,6 @@ def test_bad_input_is_refused_in_setup(make: Make, arguments: dict[str, Any], wo
         ({"max_response_length": 0}, "`max_response_length`: expected a whole number of at least 1.*, got 0"),
         ({"batch_size": 0}, "`batch_size`: expected a whole number of at least 1.*, got 0"),
         ({"num_workers": -1}, "`num_workers`: expected a whole number of at least 0.*, got -1"),
-        ({"val_split": 1}, "`val_split`: expected a number above 0 and below 1, or the name of a split, got 1"),
         ({"answer_marker": None}, "`answer_marker`: expected a text, got null; in YAML, quote"),
     ],
 )
@@ -208,7 +207,8 @@ def test_bad_options_are_refused_at_once(make: Make, arguments: dict[str, Any], 
         ({"batch_size": "8"}, "`batch_size`: expected a whole number of at least 1, got '8'"),
         ({"eval_batch_size": 2.5}, "`eval_batch_size`: expected a whole number of at least 1, got 2.5"),
         ({"max_val_rows": 2.5}, "`max_val_rows`: expected a whole number of at least 1, or null for all rows, got 2.5"),
-        ({"max_prompt_length": "9"}, "`max_prompt_length`: expected a whole number of at least 1, got '9'"),
+        ({"max_prompt_length": "9"}, "`max_prompt_length`: expected a whole number of at least 1, or null .* '9'"),
+        ({"shuffle": None}, "`shuffle`: expected a bool, got None; give one such as true"),
         ({"val_path": 7}, "`val_path`: expected a path or a name on the hub, got 7"),
     ],
 )

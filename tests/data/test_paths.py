@@ -14,7 +14,7 @@ from typing import BinaryIO
 import datasets
 import pytest
 
-from lightning_gft.data import load_rows
+from lightning_gft.data import GroupDataModule, load_rows
 
 ROWS = [{"prompt": "1+1=", "answer": "007"}, {"prompt": "2+2=", "answer": "NA"}]
 
@@ -52,6 +52,24 @@ def test_names_that_no_file_has(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(FileNotFoundError, match=rf"^`path` \('.*{words}"):
             load_rows(path)
+
+
+@pytest.mark.parametrize("field", ["path", "val_path", "test_path"])
+def test_an_empty_path_is_not_the_current_folder(field: str) -> None:
+    with pytest.raises(ValueError, match=f"^`{field}`: expected data, got an empty text; give a .json"):
+        GroupDataModule(**{"path": "rows.jsonl", field: ""})
+    with pytest.raises(ValueError, match=f"^`{field}`: expected data, got an empty text; give a .json"):
+        load_rows(" ", path_field=field)
+
+
+@pytest.mark.parametrize("settings", ["config.json", "adapter_config.json"])
+def test_a_model_is_no_data(settings: str, tmp_path: Path) -> None:
+    for name in (settings, "generation_config.json"):
+        (tmp_path / name).write_text('{"version": 1}')
+    assert list(load_rows(tmp_path))  # no weights, no model
+    (tmp_path / "model-00001-of-00002.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=f"expected data, got a model's folder, with {settings} and model-00001"):
+        load_rows(tmp_path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from lightning_gft import (
     LoRA,
     NumericReward,
     PretrainedPolicy,
+    Reward,
     ScratchPolicy,
     SelfSource,
     SFTLoss,
@@ -29,7 +31,7 @@ from lightning_gft import (
 )
 from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.module import GFTLitModule as Module
-from lightning_gft.preflight import warn_of_unused
+from lightning_gft.preflight import find_faults, warn_of_unused
 from tests.module.runs import ROWS, DigitSum, Rows, fit, make_module
 from tests.tiny import ALPHABET, tiny_loader, tiny_policy
 
@@ -110,6 +112,35 @@ def test_unfit_rows_are_refused_before_weights_are_loaded(module, data, message)
         fit(module, data)
 
 
+NAMED = [
+    NumericReward(),
+    ExactMatchReward(),
+    FunctionReward(lambda responses, references: [0.0 for _ in responses]),
+    FunctionReward(lambda responses, references: [0.0 for _ in responses], timeout=5),
+]
+
+
+@pytest.mark.parametrize("reward", NAMED)
+@pytest.mark.parametrize("answer_column", [None, "answer"])
+def test_no_column_of_references_is_one_error_for_all_rows(reward: Reward, answer_column: str | None, tmp_path: Path):
+    given = {"answer": "1"} if answer_column else {}
+    (path := tmp_path / "rows.json").write_text(json.dumps([{"prompt": "1=", "gold": "1", **given}] * 3))
+    data = GroupDataModule(str(path), answer_column=answer_column, expert_column="gold", val_path=str(path))
+    policy = tiny_loader()
+    data.tokenizer = policy.tokenizer
+    data.setup("fit")
+    sampler = GroupSampler({"expert": ExpertSource()}, {"score": reward, "brief": FormatReward(".*")})
+    kind = type(reward).__name__
+    assert [str(fault) for fault in find_faults(data, [sampler, sampler], 4, policy.tokenizer)] == (
+        []
+        if answer_column
+        else [
+            f"`data.answer_column`: expected a column of references, which reward 'score' ({kind}) compares responses "
+            "with, got null; name it"
+        ]
+    )
+
+
 class OneDeviceOnly(ScratchPolicy):
     def check_trainer(self, strategy: Strategy, precision: str) -> None:
         raise ValueError(f"not with {type(strategy).__name__}")
@@ -146,7 +177,11 @@ def test_exported_alphabet_still_knows_what_it_does_not_know(tmp_path: Path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"policy": "gpt2"}, "`policy`: expected a PolicyLoader, got 'gpt2'"),
+        ({"policy": "gpt2"}, r"`policy`: expected a PolicyLoader, got 'gpt2'; give one such as Pretr"),
+        (
+            {"policy": tiny_loader().load().model},
+            r"(?s)expected a PolicyLoader, got .*; give one such as ModelPolicy\(model, t",
+        ),
         (
             {"optimizer": SGD([tiny_loader().load().model.lm_head.weight], lr=0.1)},
             "^`optimizer`: expected a function from parameters to an optimizer, got SGD; give",

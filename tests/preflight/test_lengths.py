@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_gft import (
+    Evaluation,
     ExactMatchReward,
     ExpertSource,
     GFTLoss,
@@ -19,11 +20,12 @@ from lightning_gft import (
     SelfSource,
     SoftOverlongReward,
     StoredSource,
+    TeacherSource,
 )
 from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.preflight import warn_of_short_limits
 from lightning_gft.training import StageParts, check_sampler
-from tests.module.runs import fit, make_module, weights
+from tests.module.runs import ROWS, Row, Rows, fit, make_module, weights
 
 
 class Planned:
@@ -126,6 +128,39 @@ def test_a_run_warns_before_it_begins(recwarn: pytest.WarningsRecorder):
     fit(make_module(constant(5), sources=sources), max_steps=1)
     (warning,) = warnings(recwarn)
     assert warning.startswith("`model.loss`: expected a max_completion_length of at least 6, ")
+
+
+EVALUATION = Evaluation(num_samples=2, max_new_tokens=6)
+
+
+def too_short(recwarn: pytest.WarningsRecorder) -> list[str]:
+    return [str(one.message) for one in recwarn if "truncates responses which validation" in str(one.message)]
+
+
+def test_samples_below_the_length_of_validation_are_named(recwarn: pytest.WarningsRecorder):
+    shared = {"self": SelfSource(4, max_new_tokens=5), "teacher": TeacherSource(4), "long": SelfSource(2, 6)}
+    stages = {name: Stage(sources=dict(shared), max_steps=1) for name in ("first", "second")}
+    module = make_module(evaluation=EVALUATION)
+    schedule = StageSchedule({**stages, "third": Stage(sources={"self": SelfSource(4, 3)}, max_steps=1)}, save=False)
+    fit(module, Rows(val_rows=ROWS[:1]), callbacks=[schedule], max_epochs=-1)
+    first, third = too_short(recwarn)
+    assert first == (
+        "`stages.first.sources.self.max_new_tokens`: expected at least 6, model.evaluation.max_new_tokens, got 5, so "
+        "that training truncates responses which validation lets end; set it to 6, or model.evaluation.max_new_tokens "
+        "to 5"
+    )
+    assert third.startswith("`stages.third.sources.self.max_new_tokens`: expected at least 6, ")
+
+
+@pytest.mark.parametrize(("limit", "val_rows", "warned"), [(5, ROWS[:1], True), (6, ROWS[:1], False), (5, [], False)])
+def test_samples_are_compared_with_validation_only_where_it_takes_place(
+    limit: int, val_rows: list[Row], warned: bool, recwarn: pytest.WarningsRecorder
+):
+    sources = {"expert": ExpertSource(), "self": SelfSource(4, max_new_tokens=limit)}
+    fit(make_module(sources=sources, evaluation=EVALUATION), Rows(val_rows=val_rows), max_steps=1)
+    assert [text.startswith("`model.sampler.sources.self.max_new_tokens`") for text in too_short(recwarn)] == [
+        True
+    ] * warned
 
 
 def test_stages_of_a_run_are_each_looked_at(recwarn: pytest.WarningsRecorder):

@@ -213,6 +213,7 @@ def test_with_a_timeout_a_failure_costs_the_response_alone():
             assert score_within_limits(reward, "hangs_in_c") == [-1]
         reward._scorer.pool.seconds = 600
         assert reward.compute() == {"timeouts": 1, "crashes": 1, "memory": 1, "errors": 0}
+        assert (reward._scorer.failures.failed, reward._scorer.failures.judged) == (3, 6)
         reward.reset()
         assert reward.compute()["timeouts"] == 0
         with pytest.raises(RewardError, match=r"(?s)raised KeyError in raises, .*index 1.*response: 'raises'"):

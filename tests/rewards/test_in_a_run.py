@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from lightning_gft import CodeExecutionReward, GatedSum, GFTLitModule, GFTLoss, GroupSampler, RepetitionPenalty, Reward
+from lightning_gft import (
+    CodeExecutionReward,
+    FormatReward,
+    GatedSum,
+    GFTLitModule,
+    GFTLoss,
+    GroupSampler,
+    RepetitionPenalty,
+    Reward,
+)
+from lightning_gft.cli.summary import print_kept
 from lightning_gft.errors import GFTError
+from lightning_gft.parts import CompositePart, Part
+from lightning_gft.rewards.failures import Failed
+from lightning_gft.rewards.items import FailureCounts
 from lightning_gft.sources import TeacherSource
 from tests.module.runs import Rows, fit, sgd
 from tests.rewards.http.service import Service
@@ -66,3 +81,31 @@ def test_a_row_whose_tests_cannot_be_read_stops_the_run_before_it_begins():
     rows = [*ROWS, {"prompt": "3=", "answer": "def check(f): assert f", "teacher": ["1"] * 4}]
     with pytest.raises(GFTError, match=r"row 2 .*reward 'tests' cannot score it: the unit tests of Code"):
         fit(module_with(rewards), Rows(rows))
+
+
+class Failing(CompositePart, Reward):
+    """Counts failures as a reward with a time limit does."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share, self.counts = share, FailureCounts("Failing")
+
+    def __call__(self, *, responses: Sequence[str], **_: Any) -> list[float]:
+        self.counts.judged += len(responses)
+        for _response in range(int(self.share * len(responses))):
+            self.counts.add(Failed("timeout", "took longer than 2 s"))
+        return [0.0 for _ in responses]
+
+    def within(self) -> tuple[Part, ...]:
+        return (self.counts,)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_a_run_that_learns_nothing_names_the_reward_that_fails(share, capsys):
+    sampler = GroupSampler({"teacher": TeacherSource(4)}, {"mine": Failing(share), "brief": FormatReward(".*")})
+    print_kept(fit(GFTLitModule(tiny_loader(), sampler, GFTLoss()), Rows(ROWS), max_steps=1))
+    shown = capsys.readouterr().out
+    assert ("reward 'mine' exceeded its limits or failed on 10 of 10 responses, which score failed" in shown) == (
+        share == 1.0
+    )  # two demonstrations are scored before the run
+    assert ("for example because rewards do not differ within groups" in shown) == (share == 0.5)

@@ -133,6 +133,7 @@ def test_the_reward_within_lives_and_reports_in_its_process(tmp_path):
     score(reward, "a", "b"), score(reward, "c")
     figures = reward.compute()
     assert (figures["calls"], figures["timeouts"], figures["seen"], figures["mean"].item()) == (2, 0, 3, 0.5)
+    assert (reward._failures.failed, reward._failures.judged) == (0, 3)
     assert 0 < figures["seconds"] < 600
     reward.reset()
     assert (reward.compute()["calls"], reward.compute()["seen"]) == (0, 0)

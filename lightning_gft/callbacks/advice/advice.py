@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from lightning_gft import record
 from lightning_gft.callbacks.advice.history import History
+from lightning_gft.callbacks.advice.in_place import names_in_place
 from lightning_gft.callbacks.advice.record import AdviceLine, print_advice
 from lightning_gft.callbacks.advice.rule import Finding, Rule
 from lightning_gft.callbacks.advice.rules import RULES
@@ -24,6 +25,7 @@ from lightning_gft.callbacks.writing import giving_up
 from lightning_gft.checks import did_you_mean
 from lightning_gft.errors import GFTTypeError, GFTValueError, remedies
 from lightning_gft.module import GFTLitModule
+from lightning_gft.rewards.items import describe_failing
 
 
 class Advice(Callback):
@@ -117,6 +119,8 @@ class Advice(Callback):
         if stage != self._stage:
             self._stage, self._history = stage, History()
         self._history.uses_advantages = "advantages" in module.loss.needs()
+        self._history.in_place = names_in_place(trainer, module)
+        self._history.failing = describe_failing(module.sampler.rewards)
         self._history.add(self._read(module.rows.latest))
         new = [self._make_advice(module, rule, finding) for rule, finding in self._findings()]
         self._write(new)

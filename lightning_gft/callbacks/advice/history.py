@@ -23,6 +23,9 @@ class History:
 
     Args:
         uses_advantages: Whether the loss compares the responses of a group.
+        in_place: Classes and options that the run has already, see
+            :func:`~lightning_gft.callbacks.advice.in_place.names_in_place`.
+        failing: Rewards that fail on most responses, see :func:`~lightning_gft.rewards.items.describe_failing`.
 
     Example:
         >>> history = History(uses_advantages=True)
@@ -32,8 +35,10 @@ class History:
         (0.75, 0.25, None)
     """
 
-    def __init__(self, uses_advantages: bool = False) -> None:
-        self.uses_advantages = uses_advantages
+    def __init__(
+        self, uses_advantages: bool = False, in_place: frozenset[str] = frozenset(), failing: str = ""
+    ) -> None:
+        self.uses_advantages, self.in_place, self.failing = uses_advantages, in_place, failing
         self._first: dict[str, list[float]] = {}
         self._last: dict[str, deque[float]] = {}
         self._counts: dict[str, int] = {}
@@ -50,6 +55,10 @@ class History:
             self._last.setdefault(name, deque(maxlen=_LAST)).append(value)
             self._counts[name] = self._counts.get(name, 0) + 1
         self._highest_rate = max(self._highest_rate, figures.get(_RATE, 0.0))
+
+    def has(self, *names: str) -> bool:
+        """Return whether any of these classes and options is in place."""
+        return not self.in_place.isdisjoint(names)
 
     def names(self) -> list[str]:
         """Return the names of all figures logged so far."""

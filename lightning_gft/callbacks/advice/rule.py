@@ -23,6 +23,17 @@ class Finding(NamedTuple):
     text: str
 
 
+def either(*remedies: str) -> str:
+    """Return the remedies that are not empty, as alternatives.
+
+    Example:
+        >>> either("raise it", "", "lower it", "leave it out")
+        'raise it, lower it, or leave it out'
+    """
+    *others, last = filter(None, remedies)
+    return f"{', '.join(others)}, or {last}" if others else last
+
+
 class Rule(ABC):
     """Detects one problem of training; has no state of its own.
 
@@ -54,7 +65,7 @@ class LimitRule(Rule):
     Attributes:
         steps: Number of values in the mean.
         limit: Least mean at which the rule speaks.
-        text: One line, with ``{value}`` for the mean.
+        text: One line, with ``{value}`` for the mean and ``{remedies}`` for :meth:`remedies`.
     """
 
     steps: ClassVar[int]
@@ -67,4 +78,8 @@ class LimitRule(Rule):
         value = history.mean(name, self.steps)
         if value is None or value < self.limit:
             return None
-        return Finding({name: value}, self.text.format(value=value))
+        return Finding({name: value}, self.text.format(value=value, remedies=self.remedies(history)))
+
+    def remedies(self, history: History) -> str:
+        """Return the remedies that depend on what the run has already."""
+        return ""

@@ -29,8 +29,10 @@ def history_of(figures: Values, uses_advantages: bool = True) -> History:
     return history
 
 
-def asked(name: str, figures: Values, uses_advantages: bool = True) -> Finding | None:
-    return BY_NAME[name].find(history_of(figures, uses_advantages))
+def asked(name: str, figures: Values, uses_advantages: bool = True, *in_place: str) -> Finding | None:
+    history = history_of(figures, uses_advantages)
+    history.in_place = frozenset(in_place)
+    return BY_NAME[name].find(history)
 
 
 SPEAKS: dict[str, tuple[Values, str]] = {

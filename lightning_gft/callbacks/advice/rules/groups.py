@@ -8,7 +8,8 @@ from statistics import fmean, variance
 from typing_extensions import override
 
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.rule import Finding, LimitRule, Rule
+from lightning_gft.callbacks.advice.in_place import DEMONSTRATIONS
+from lightning_gft.callbacks.advice.rule import Finding, LimitRule, Rule, either
 
 OWN_REWARD = "train/reward_by_source/self"
 """Reward of own samples: it shows the policy's gains, while demonstrations always score the same."""
@@ -30,17 +31,22 @@ class EqualGroups(Rule):
         if not history.uses_advantages or equal < 0.75:
             return None
         right, wrong = (means.get(name, 0.0) for name in self.figures[1:3])
-        if self._is_constant(history):
+        if history.failing:
+            remedy = history.failing
+        elif self._is_constant(history):
             remedy = (
                 "from the first step on, all responses of all sources score the same: the reward does not tell better "
                 "from worse; check it (lightning-gft inspect)"
             )
         elif right > wrong:
-            remedy = "most are solved: use harder prompts, or drop those always solved (PassRateFilter)"
+            drop = "" if history.has("PassRateFilter") else "drop those always solved (PassRateFilter)"
+            remedy = f"most are solved: {either('use harder prompts', drop)}"
         elif wrong > right:
-            remedy = "most are never solved: use easier prompts, demonstrations (ExpertSource) or more num_generations"
+            given = "" if history.has(DEMONSTRATIONS) else "demonstrations (ExpertSource)"
+            remedy = f"most are never solved: use {either('easier prompts', given, 'more num_generations')}"
         else:
-            remedy = "raise num_generations or the temperature, or set num_groups to sample on until groups differ"
+            more = "" if history.has("num_groups") else "set num_groups to sample on until groups differ"
+            remedy = either("raise num_generations or the temperature", more)
         return Finding(means, f"{equal:.0%} of groups have rewards that are all equal and teach nothing; {remedy}")
 
     def _is_constant(self, history: History) -> bool:
@@ -84,10 +90,11 @@ class RewardFell(Rule):
             return None
         if fmean(now) >= fmean(before) / 2:
             return None
+        penalty = "raise the beta of KLPenalty" if history.has("KLPenalty") else "add a KL penalty (KLPenalty)"
         return Finding(
             {OWN_REWARD: fmean(now)},
             f"the reward of own samples fell from {fmean(before):.3g} to {fmean(now):.3g}; lower the learning rate, "
-            "add a KL penalty (KLPenalty), or resume from an earlier checkpoint",
+            f"{penalty}, or resume from an earlier checkpoint",
         )
 
 

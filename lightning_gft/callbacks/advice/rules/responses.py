@@ -7,7 +7,7 @@ from statistics import fmean
 from typing_extensions import override
 
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.rule import Finding, Rule
+from lightning_gft.callbacks.advice.rule import Finding, Rule, either
 from lightning_gft.callbacks.advice.rules.groups import OWN_REWARD
 
 _CLIPPED, _LENGTH = "train/completions/clipped_ratio", "train/completions/mean_length"
@@ -27,8 +27,16 @@ class CutOff(Rule):
         return Finding(
             {_CLIPPED: clipped, _LENGTH: length},
             f"{clipped:.0%} of own samples are truncated at max_new_tokens, with {length:.0f} tokens on average, and "
-            "their answers are lost; raise max_new_tokens, check that the policy knows its end-of-sequence token, add "
-            "SoftOverlongReward, or set mask_truncated_completions",
+            f"their answers are lost; {self._remedies(history)}",
+        )
+
+    def _remedies(self, history: History) -> str:
+        masked = history.has("mask_truncated_completions")
+        return either(
+            "raise max_new_tokens",
+            "check that the policy knows its end-of-sequence token",
+            "" if history.has("SoftOverlongReward") else "add SoftOverlongReward",
+            "" if masked else "set mask_truncated_completions",
         )
 
 
@@ -52,6 +60,17 @@ class LongerResponses(Rule):
         return Finding(
             {_LENGTH: now, OWN_REWARD: reward},
             f"own samples grew from {before:.0f} to {now:.0f} tokens while their reward went from {first_reward:.3g} "
-            f"to {reward:.3g}; add SoftOverlongReward or RepetitionPenalty, or a reduction that does not favour length "
-            "(token-mean, constant-length)",
+            f"to {reward:.3g}; {self._remedies(history)}",
+        )
+
+    def _remedies(self, history: History) -> str:
+        absent = [name for name in ("SoftOverlongReward", "RepetitionPenalty") if not history.has(name)]
+        neutral = history.has("token-mean", "constant-length")
+        return either(
+            f"add {' or '.join(absent)}"
+            if absent
+            else "raise the weight of SoftOverlongReward or of RepetitionPenalty",
+            "lower max_new_tokens"
+            if neutral
+            else "use a reduction that does not favour length (token-mean, constant-length)",
         )

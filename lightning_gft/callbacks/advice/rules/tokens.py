@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing_extensions import override
 
 from lightning_gft.callbacks.advice.history import History
-from lightning_gft.callbacks.advice.rule import Finding, LimitRule, Rule
+from lightning_gft.callbacks.advice.in_place import DEMONSTRATIONS
+from lightning_gft.callbacks.advice.rule import Finding, LimitRule, Rule, either
 
 _OWN_ENTROPY, _ENTROPY = "train/entropy_by_source/self", "train/entropy"
 
@@ -36,9 +37,14 @@ class EntropyCollapse(Rule):
             return None
         name, before, now = found
         if name == _OWN_ENTROPY:
-            remedy = "raise the temperature or epsilon_high, add a KL penalty (KLPenalty), or lower the learning rate"
+            remedy = either(
+                f"raise the temperature{' or epsilon_high' if history.has('epsilon_high') else ''}",
+                "raise the beta of KLPenalty" if history.has("KLPenalty") else "add a KL penalty (KLPenalty)",
+                "lower the learning rate",
+            )
         else:
-            remedy = "stop earlier, lower the learning rate, or train by GFTLoss, which limits rare tokens' weight"
+            other = "" if history.has("GFTLoss") else "train by GFTLoss, which limits rare tokens' weight"
+            remedy = either("stop earlier", "lower the learning rate", other)
         return Finding(
             {name: now},
             f"{name} fell from {before:.3g} to {now:.3g} nats, so samples become all alike; {remedy}",
@@ -58,10 +64,11 @@ class EntropyRise(Rule):
         if found is None or found[2] <= max(3 * found[1], 0.5):
             return None
         name, before, now = found
+        fewer = "" if history.has("SelfBaselineAdvantage") else ", SelfBaselineAdvantage"
         return Finding(
             {name: now},
             f"{name} rose from {before:.3g} to {now:.3g} nats, so the policy unlearns what it knew; lower the learning "
-            "rate, or the share of negative coefficients (fewer own samples, SelfBaselineAdvantage)",
+            f"rate, or the share of negative coefficients (fewer own samples{fewer})",
         )
 
 
@@ -78,11 +85,13 @@ class SamplingMismatch(Rule):
         if not differences or min(differences) < 0.1:
             return None
         difference = sum(differences) / len(differences)
+        corrected = history.has("ImportanceCorrection")
+        wrap = "" if corrected else "for stored samples, wrap the loss in ImportanceCorrection"
         return Finding(
             {name: difference},
             f"log-probabilities of sampling and of training differ by {difference:.3g} nats a token, so the sampled "
-            "policy differs from the trained one; check the engine's weights, its precision and its chat template, or, "
-            "for stored samples, wrap the loss in ImportanceCorrection",
+            "policy differs from the trained one; "
+            f"{either('check the weights, the precision and the chat template of the engine', wrap)}",
         )
 
 
@@ -92,10 +101,16 @@ class NegativeWeight(LimitRule):
     name = "negative_weight"
     figures = ("train/negative/weight_fraction",)
     steps, limit = 20, 0.8
-    text = (
-        "{value:.0%} of the weight pushes responses down, from which a policy can collapse; add demonstrations "
-        "(ExpertSource), use GroupNormalizedAdvantage, or lower the learning rate"
-    )
+    text = "{value:.0%} of the weight pushes responses down, from which a policy can collapse; {remedies}"
+
+    @override
+    def remedies(self, history: History) -> str:
+        given = history.has(DEMONSTRATIONS)
+        return either(
+            "give more demonstrations per group" if given else "add demonstrations (ExpertSource)",
+            "" if history.has("GroupNormalizedAdvantage") else "use GroupNormalizedAdvantage",
+            "lower the learning rate",
+        )
 
 
 class ClippedTokens(LimitRule):
@@ -104,7 +119,8 @@ class ClippedTokens(LimitRule):
     name = "clipped_tokens"
     figures = ("train/clip_ratio/region_mean",)
     steps, limit = 10, 0.4
-    text = (
-        "{value:.0%} of tokens are clipped and teach nothing; lower the learning rate or updates_per_batch, or "
-        "widen epsilon"
-    )
+    text = "{value:.0%} of tokens are clipped and teach nothing; lower the learning rate{remedies}, or widen epsilon"
+
+    @override
+    def remedies(self, history: History) -> str:
+        return " or updates_per_batch" if history.has("updates_per_batch") else ""

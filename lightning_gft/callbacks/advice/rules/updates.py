@@ -101,11 +101,12 @@ class GradientSpikes(Rule):
         spikes = [norm for norm in norms[50:] if norm > 10 * usual]
         if len(spikes) < 3:
             return None
+        what = "the weight of demonstrations' improbable tokens (train/inverse_probability_max shows them)"
+        other = "lower its threshold, which limits" if history.has("GFTLoss") else "train by GFTLoss, which limits"
         return Finding(
             {_NORM: max(spikes)},
             f"the norm of the gradient was {max(spikes):.3g} and above 10 times its median {usual:.3g} in "
-            f"{len(spikes)} of 20 steps; lower the learning rate or gradient_clip_val, or train by GFTLoss, which "
-            "limits the weight of demonstrations' improbable tokens (train/inverse_probability_max shows them)",
+            f"{len(spikes)} of 20 steps; lower the learning rate or gradient_clip_val, or {other} {what}",
         )
 
 

@@ -26,8 +26,11 @@ class AccuracyFell(Rule):
         best, now = max(accuracies), accuracies[-1]
         if best - now <= max(3 * sqrt(2) * max(errors), 0.1 * best):
             return None
+        kept = history.has(_ACCURACY)
+        keep = "use" if kept else "keep"
+        how = "that ModelCheckpoint keeps" if kept else f"(ModelCheckpoint with monitor={_ACCURACY}, mode=max)"
         return Finding(
             {_ACCURACY: now},
-            f"{_ACCURACY} fell from {best:.3g} to {now:.3g}; keep the best weights (ModelCheckpoint with "
-            f"monitor={_ACCURACY}, mode=max), train for fewer steps, or lower the learning rate",
+            f"{_ACCURACY} fell from {best:.3g} to {now:.3g}; {keep} the best weights {how}, train for fewer steps, or "
+            "lower the learning rate",
         )
