@@ -19,6 +19,7 @@ from lightning_gft.cli.components import Components, Instantiator
 from lightning_gft.cli.documents import check_yaml, read_files, typed
 from lightning_gft.cli.explaining import explain
 from lightning_gft.cli.given import flattened
+from lightning_gft.cli.ignored import ignored
 from lightning_gft.cli.reporting import USAGE, report, see_help, shows_traceback
 from lightning_gft.cli.yaml_errors import place_of_error, problem_of
 from lightning_gft.schedules import borrow_schedules
@@ -50,12 +51,17 @@ def load_value(text: str) -> Any:
     return text if is_plain and not is_value else borrow_schedules(loaded)
 
 
+def import_parts() -> None:
+    """Import all parts of the package: jsonargparse finds a class by its name alone only once it is imported."""
+    for name in lightning_gft.__all__:
+        getattr(lightning_gft, name)
+
+
 class Parser(LightningArgumentParser):
     """Reports an error in a line or two, where jsonargparse prints every option."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        for name in lightning_gft.__all__:  # jsonargparse finds a class by its name alone only once it is imported
-            getattr(lightning_gft, name)
+        import_parts()
         super().__init__(*args, allow_abbrev=False, **settings)  # a misspelt setting is no other one
         self._arguments: list[str] = []
         self._files: list[tuple[str, dict[str, Any]]] = []
@@ -69,7 +75,10 @@ class Parser(LightningArgumentParser):
             pairs = [arg.rpartition("=") for arg in args]
             args = self._arguments = [f"{option}{equals}{borrow_schedules(value)}" for option, equals, value in pairs]
             self._files = read_files(args)  # now: while jsonargparse reads a file, its folder is the current one
-        return super().parse_args(args, *rest, **settings)
+        parsed = super().parse_args(args, *rest, **settings)
+        if faults := dict.fromkeys(self._ignored(parsed)):
+            self.error("\n".join(faults))
+        return parsed
 
     @override
     def add_instantiator(self, instantiator: Instantiator, class_type: type, subclasses: bool = True) -> None:
@@ -109,16 +118,26 @@ class Parser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         if ex is not None and shows_traceback():
             traceback.print_exception(ex)
-        options = [option for action in parser._actions for option in action.option_strings]
         program = parser.prog.replace(" [options]", "")
         command, missing = _missing_from(message)
         if command:
             explained = incomplete(command, missing, [name for name, _ in self._files])
             program = f"{program.removesuffix(f' {command}')} {command}"
         else:
-            explained = explain(message, options, dict(self._given()))
+            explained = explain(message, _settings(parser), dict(self._given()))
         report(_of_yaml(explained, self._arguments) or explained, see_help(program))
         self.exit(USAGE)
+
+    def _ignored(self, parsed: Namespace) -> Iterator[str]:
+        """Yield the errors of settings that were given and left out by the parser."""
+        command = parsed.get("subcommand")
+        if command is not None:  # files before the command; its own parser has checked those that follow
+            layers = [settings.get(command) for _, settings in self._files]
+            before = [layer for layer in layers if isinstance(layer, dict)]
+            yield from ignored(before, parsed[command], _settings(self._subcommands_action.choices[command]))
+        else:
+            given = [{option.strip("-"): _as_yaml(value)} for option, value in typed(self._arguments) if value]
+            yield from ignored([*(settings for _, settings in self._files), *given], parsed, _settings(self))
 
     def _given(self) -> Iterator[tuple[str, Any]]:
         """Yield the path and value of all settings of files, and after them those of the command line."""
@@ -126,6 +145,13 @@ class Parser(LightningArgumentParser):
             yield from flattened(settings).items()
         for option, value in typed(self._arguments):
             yield from flattened({option.strip("-+"): _as_yaml(value)}).items()
+
+
+def _settings(parser: LightningArgumentParser) -> list[str]:
+    """Return the settings of a command, in the order of its help."""
+    options = [option for action in parser._actions for option in action.option_strings]
+    named = [option.removeprefix("--").removesuffix("+") for option in options if option.startswith("--")]
+    return [name for name in dict.fromkeys(named) if name != "help" and not name.endswith(".help")]
 
 
 def _missing_from(message: str) -> tuple[str, list[str]]:
