@@ -38,6 +38,10 @@ _DOTTED = re.compile(r"Expected a dot import path string: ?.*")
 _COLLECTIONS = ("<class 'dict'>", "<class 'list'>", "dict", "list")
 _ABSTRACT = "Expected an instantiatable class"
 _NULL = re.compile(r"(?<=Got value: )None$")
+_DOTTED_NAME = re.compile(r"Expected a <class 'dict'>\. Got value: Namespace\(.*")
+_WITHOUT_DOTS = "expected names with their settings, got a name with dots; write nested settings in its place"
+_UNNAMED = re.compile(r"Import path (?=does not correspond)")
+_GIVEN = re.compile(r"Given value: ([\w.]+)$", re.MULTILINE)
 _HELP = re.compile(r"^--([\w.]+)\.help: ")
 _KEY = re.compile(r'Parser key "([^"]*)":')
 _UNKNOWN_PART = re.compile(
@@ -57,7 +61,7 @@ def explain(message: str, options: Collection[str] = (), given: Mapping[str, Any
         >>> explain('Parser key "model.loss":\n  Parser key "weight":\n    Expected a <class \'float\'>. Got value: a')
         "`model.loss.weight`: expected a number, got 'a'"
     """
-    message = _HELP.sub(r'Parser key "\1": ', message)
+    message = _with_value(_DOTTED_NAME.sub(_WITHOUT_DOTS, _HELP.sub(r'Parser key "\1": ', message)))
     owner, class_path = class_paths(message)
     keys: dict[str, None] = {}  # ordered, without repeats: several types of a union may report the same key
     reasons: dict[str, None] = {}
@@ -85,6 +89,12 @@ def explain(message: str, options: Collection[str] = (), given: Mapping[str, Any
         cut(worded(reason, class_path), 2 * LONGEST) + _remedy(reason, owner, argument) for reason in main
     )
     return f"`{path}`: {_sentence(faults)}" if faults else message
+
+
+def _with_value(message: str) -> str:
+    """Return an error with the value in each reason that leaves it out."""
+    given = _GIVEN.search(message)
+    return _UNNAMED.sub(f"Import path {given[1]} ", message) if given else message
 
 
 def _sentence(faults: Iterable[str]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-_LEFT_OUT = ("init_args", "class_path")
+LEFT_OUT = ("init_args", "class_path")
 """Names that a file writes and the command line may leave out."""
 
-LAYERS = (*_LEFT_OUT, "dict_kwargs")
+LAYERS = (*LEFT_OUT, "dict_kwargs")
 """Names of the parts of a component's settings."""
 
 
@@ -79,7 +79,7 @@ def full_path(path: str, value: str, given: Iterable[tuple[str, Any]]) -> str:
 
 
 def _below(name: str) -> list[str]:
-    return [part for part in name.split(".") if part not in _LEFT_OUT]
+    return [part for part in name.split(".") if part not in LEFT_OUT]
 
 
 def _names(path: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Finds what the parser leaves out without an error: unknown settings that hold no values, and nulls."""
+"""Finds what the parser leaves out without an error: unknown settings that hold no values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_gft.cli.unknown import appended, unknown_argument, unknown_settin
 def ignored(layers: Sequence[Mapping[str, Any]], parsed: Namespace, options: Collection[str]) -> Iterator[str]:
     """Yield the error for each setting that was given and that the parser has left out.
 
-    jsonargparse reads ``{trainer: {foo: {}}}`` as no setting at all, and a null in place of a group as its defaults.
+    jsonargparse reads ``{trainer: {foo: {}}}`` as no setting at all.
 
     Args:
         layers: Settings of each file, and then those of the command line; a later one replaces an earlier one.
@@ -72,8 +72,6 @@ class _Layer(NamedTuple):
         made = known[plain]
         if plain != name and made is not None and not isinstance(made, list):
             yield appended(full)
-        elif value is None and made is not None and not is_given_in(self.later, full):
-            yield f"`{full}`: expected a value, got null, which is none of its values; remove it for the default"
         elif value and _is_hollow(value) and made is None and not is_given_in(self.later, full):
             yield f"`{full}`: expected settings with values, got none; write some, or remove it"
         else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NoReturn, get_args
 
 import yaml
 from jsonargparse import Namespace, get_loader
@@ -29,6 +30,7 @@ _load_yaml = get_loader("yaml")
 _BEGIN = 20
 """Characters of a value by which an error that shows it is recognised."""
 
+_NO_VALUE = re.compile(r"argument (--[\w.]+\+?): expected one argument")
 _MISSING = re.compile(r"the following arguments are required: ([\w.]+(?:, [\w.]+)*)")
 
 
@@ -76,6 +78,8 @@ class Parser(LightningArgumentParser):
             args = self._arguments = [f"{option}{equals}{borrow_schedules(value)}" for option, equals, value in pairs]
             self._files = read_files(args)  # now: while jsonargparse reads a file, its folder is the current one
         parsed = super().parse_args(args, *rest, **settings)
+        if "config" not in _settings(self):  # parses a single setting for the one of a command
+            return parsed
         if faults := dict.fromkeys(self._ignored(parsed)):
             self.error("\n".join(faults))
         return parsed
@@ -124,7 +128,7 @@ class Parser(LightningArgumentParser):
             explained = incomplete(command, missing, [name for name, _ in self._files])
             program = f"{program.removesuffix(f' {command}')} {command}"
         else:
-            explained = explain(message, _settings(parser), dict(self._given()))
+            explained = _without_value(message, self._arguments) or explain(message, _settings(parser), dict(self._given()))
         report(_of_yaml(explained, self._arguments) or explained, see_help(program))
         self.exit(USAGE)
 
@@ -137,7 +141,9 @@ class Parser(LightningArgumentParser):
             yield from ignored(before, parsed[command], _settings(self._subcommands_action.choices[command]))
         else:
             given = [{option.strip("-"): _as_yaml(value)} for option, value in typed(self._arguments) if value]
-            yield from ignored([*(settings for _, settings in self._files), *given], parsed, _settings(self))
+            layers = [*(settings for _, settings in self._files), *given]
+            yield from ignored(layers, parsed, _settings(self))
+            yield from _nulls(self, layers, parsed)
 
     def _given(self) -> Iterator[tuple[str, Any]]:
         """Yield the path and value of all settings of files, and after them those of the command line."""
@@ -161,6 +167,26 @@ def _missing_from(message: str) -> tuple[str, list[str]]:
     if len({command for command, _, _ in names}) != 1 or not all(path for _, _, path in names):
         return "", []
     return names[0][0], [path for _, _, path in names]
+
+
+def _without_value(message: str, arguments: Sequence[str]) -> str:
+    """Return the error of an option without its value; empty for another error."""
+    if not (match := _NO_VALUE.fullmatch(message.strip())):
+        return ""
+    named, bare = match[1], [one for one, after in pairwise([*arguments, "--"]) if after.startswith("--")]
+    # jsonargparse names `--data` for `--data.batch_size`.
+    option = next((one for one in bare if one == named or one.startswith(f"{named}.")), named)
+    return f"`{option.lstrip('-')}`: expected a value, got none; give one, as in {option}=..."
+
+
+def _nulls(parser: LightningArgumentParser, layers: Sequence[Mapping[str, Any]], parsed: Namespace) -> Iterator[str]:
+    """Yield the errors of settings that were set to null, which jsonargparse accepts for any type."""
+    given = {path: value for layer in layers for path, value in flattened(layer).items()}
+    for action in parser._actions:
+        kind = getattr(action, "_typehint", None)
+        has_null = action.default is None or kind in (None, Any) or type(None) in get_args(kind)
+        if not has_null and given.get(action.dest, "") is None and parsed.get(action.dest) is None:
+            yield f"`{action.dest}`: expected a value, got null; remove it for the default"
 
 
 def _of_yaml(explained: str, arguments: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Checks of configuration files, without their classes: a section or a part that is null or no settings at all."""
+"""Checks of configuration files, without their classes: a section or a part that holds no settings at all."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lightning_gft.checks import cut
-from lightning_gft.cli.given import LAYERS, flattened, is_given_in
+from lightning_gft.cli.given import flattened, is_given_in
 from lightning_gft.cli.light import COMMANDS
 from lightning_gft.errors import GFTUsageError
 
 SECTIONS = ("trainer", "model", "data")
-_CONTENTS = {"class_path": "a class_path", "init_args": "arguments", "dict_kwargs": "arguments"}
+_CONTENTS: dict[str, tuple[type, str]] = {
+    "class_path": (str, "a class_path"),
+    **dict.fromkeys(("init_args", "dict_kwargs"), (Mapping, "arguments")),
+}
 _SHOWN = 60
 
 
 def check_shapes(layers: Sequence[Mapping[str, Any]], required: Sequence[str]) -> None:
-    """Raise an error for a section without settings, a null class or null arguments, and a required setting of null.
+    """Raise an error for a section without settings, a class or arguments of another type, and a required setting of null.
 
     Args:
         layers: Settings of each file, and then those of the command line; a later one replaces an earlier one.
@@ -54,8 +57,8 @@ def _check_contents(node: Any, path: str = "") -> None:
     inner = node.items() if isinstance(node, Mapping) else ()
     for name, value in inner:
         full = f"{path}{path and '.'}{name}"
-        if name in LAYERS and value is None:
-            raise GFTUsageError(f"`{full}`: expected {_CONTENTS[name]}, got null; write it, or remove the line")
+        if name in _CONTENTS and not isinstance(value, _CONTENTS[name][0]):
+            raise GFTUsageError(f"`{full}`: expected {_CONTENTS[name][1]}, got {_shown(value)}; write it, or remove it")
         _check_contents(value, full)
     for number, value in enumerate(node if isinstance(node, list) else ()):
         _check_contents(value, f"{path}[{number}]")

@@ -35,7 +35,8 @@ def check_command(args: Sequence[str], commands: Sequence[str]) -> None:
     named = next((number for number, arg in enumerate(args) if arg in commands), None)
     if named is None:
         got = (_stray(args) or list(args[:1]) or [""])[0]
-        remedy = did_you_mean(got, COMMANDS) or f"; begin with one of {', '.join(COMMANDS)}"
+        meant = "" if got.startswith("-") else did_you_mean(got, COMMANDS)
+        remedy = meant or f"; begin with one of {', '.join(COMMANDS)}"
         raise GFTUsageError(f"`COMMAND`: expected a command before all options, got {cut(got, _SHOWN)!r}{remedy}")
     for option, _ in typed(args[:named]):
         if option not in _BEFORE:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 
 from lightning_gft.checks import closest_name
-from lightning_gft.cli.given import LAYERS
+from lightning_gft.cli.given import LEFT_OUT
 
 _TYPED = re.compile(r"unrecognized arguments: (--.*)")
 _OPTION = re.compile(r"(?<!\S)--([\w.-]+\+?)")
@@ -75,7 +75,7 @@ def unknown_argument(path: str, owner: str, arguments: Collection[str]) -> str:
     name = path.rpartition(".")[2]
     if name.endswith("+") and name[:-1] in arguments:
         return appended(path[:-1])
-    remedy = _remedy(name, arguments) or _remedy(name, LAYERS) or _listed(arguments)
+    remedy = _remedy(name, arguments) or _remedy(name, LEFT_OUT) or _listed(arguments)
     return f"`{path}`: expected an argument of {owner or 'the class'}, got an unknown one{remedy}"
 
 

@@ -36,6 +36,7 @@ _MISFITS = (
     re.compile(r"Expected '(?P<value>[\w.]+)' to be a subclass of (?P<type>\w+)\."),
 )
 _OTHERS = (
+    (re.compile(r"Expected an import path or a subclass spec, but .*\. Got value: ?(?P<value>.*)"), "a class_path"),
     (re.compile(r"Expected a dot import path string: ?(?P<value>.*)"), "a class_path"),
     (re.compile(r"Unable to load config (['\"])(?P<value>.*)\1"), "settings or a YAML file"),
 )
