@@ -9,8 +9,8 @@ from typing import Any
 from lightning_gft.checks import closest_name
 from lightning_gft.cli.documents import CONFIG, read_files, typed
 from lightning_gft.cli.layers import check_early_settings, check_order, overlays_among
-from lightning_gft.cli.shapes import check_shapes
 from lightning_gft.cli.light import PROG
+from lightning_gft.cli.shapes import check_shapes
 from lightning_gft.cli.stray import check_command, check_values
 from lightning_gft.cli.unknown import unknown_setting
 from lightning_gft.errors import GFTUsageError

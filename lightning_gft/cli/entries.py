@@ -68,7 +68,9 @@ def incomplete_entry(path: str, class_path: str, argument: str, given: Mapping[s
     name = next((name for name in known or below if name not in complete), None)
     if name is None:
         return None
-    inner = [one.removeprefix(f"{whole}.{name}.").partition(".")[0] for one in given if one.startswith(f"{whole}.{name}.")]
+    inner = [
+        one.removeprefix(f"{whole}.{name}.").partition(".")[0] for one in given if one.startswith(f"{whole}.{name}.")
+    ]
     if misspelt := next((one for one in inner if closest_name(one, [_CLASS])), ""):
         return f"{whole}.{name}", f"expected a class_path, got {misspelt}; did you mean {_CLASS}?"
     others = f"; the others are {', '.join(complete)}" if complete else ""

@@ -128,7 +128,9 @@ class Parser(LightningArgumentParser):
             explained = incomplete(command, missing, [name for name, _ in self._files])
             program = f"{program.removesuffix(f' {command}')} {command}"
         else:
-            explained = _without_value(message, self._arguments) or explain(message, _settings(parser), dict(self._given()))
+            explained = _without_value(message, self._arguments) or explain(
+                message, _settings(parser), dict(self._given())
+            )
         report(_of_yaml(explained, self._arguments) or explained, see_help(program))
         self.exit(USAGE)
 
@@ -186,7 +188,7 @@ def _nulls(parser: LightningArgumentParser, layers: Sequence[Mapping[str, Any]],
         kind = getattr(action, "_typehint", None)
         has_null = action.default is None or kind in (None, Any) or type(None) in get_args(kind)
         if not has_null and given.get(action.dest, "") is None and parsed.get(action.dest) is None:
-            yield f"`{action.dest}`: expected a value, got null; remove it for the default"
+            yield f"`{action.dest}`: expected a value, got null; remove it for the default, {action.default}"
 
 
 def _of_yaml(explained: str, arguments: Iterable[str]) -> str:

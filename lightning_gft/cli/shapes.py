@@ -19,7 +19,7 @@ _SHOWN = 60
 
 
 def check_shapes(layers: Sequence[Mapping[str, Any]], required: Sequence[str]) -> None:
-    """Raise an error for a section without settings, a class or arguments of another type, and a required setting of null.
+    """Raise an error for a section without settings, a class that is no text, and a required setting of null.
 
     Args:
         layers: Settings of each file, and then those of the command line; a later one replaces an earlier one.
@@ -39,7 +39,9 @@ def check_shapes(layers: Sequence[Mapping[str, Any]], required: Sequence[str]) -
             for section in SECTIONS:
                 value = settings.get(section, "")
                 if not isinstance(value, Mapping | str):
-                    raise GFTUsageError(f"`{section}`: expected settings, got {_shown(value)}; write some, or remove it")
+                    raise GFTUsageError(
+                        f"`{section}`: expected settings, got {_shown(value)}; write some, or remove it"
+                    )
             _check_contents(settings)
             values = flattened(settings)
             for path in required:

@@ -167,7 +167,7 @@ def plan_stages(trainer: Trainer, model: GFTLitModule) -> None:
 def _check_json(output: str) -> Path:
     path = Path(output)
     if path.suffix != ".json":
-        raise GFTValueError(f"`output`: expected a .json file, got {output}; rename it")
+        raise GFTValueError(f"`output`: expected a .json file, got {output!r}; rename it")
     with _naming("output", output):
         check_target(path)
     return path
