@@ -54,23 +54,21 @@ class _Layer(NamedTuple):
         if class_path := isinstance(parsed, Namespace) and parsed.get("class_path"):
             if not _is_same(self.classes.get(path, class_path), class_path):
                 return  # a later layer has chosen another class
-            owner, known = class_path.rpartition(".")[2], parsed.get("init_args") or Namespace()
+            owner, known = class_path.rpartition(".")[2], parsed.get("init_args") or {}  # of a class without arguments
             given = _arguments(given)
+        known = vars(known) if isinstance(known, Namespace) else known
+        is_set = isinstance(parsed, dict)  # whose names are the user's
         for written, value in given.items():
             name, _, rest = str(written).partition(".")
             inner = {rest: value} if rest else value
             full = f"{path}{path and '.'}{name.removesuffix('+')}"
-            yield from self._of_setting(full, name, inner, known, owner)
+            if name.removesuffix("+") in known:
+                yield from self._of_setting(full, name, inner, known[name.removesuffix("+")], owner)
+            elif _is_hollow(inner) and not is_set:
+                yield self._unknown(full, list(known), owner)
 
-    def _of_setting(self, full: str, name: str, value: Any, known: Any, owner: str | None) -> Iterator[str]:
-        names = list(vars(known)) if isinstance(known, Namespace) else list(known)
-        plain = name.removesuffix("+")
-        if plain not in names:
-            if _is_hollow(value) and isinstance(known, Namespace):
-                yield self._unknown(full, names, owner)
-            return
-        made = known[plain]
-        if plain != name and made is not None and not isinstance(made, list):
+    def _of_setting(self, full: str, name: str, value: Any, made: Any, owner: str | None) -> Iterator[str]:
+        if name.endswith("+") and made is not None and not isinstance(made, list):
             yield appended(full)
         elif value and _is_hollow(value) and made is None and not is_given_in(self.later, full):
             yield f"`{full}`: expected settings with values, got none; write some, or remove it"

@@ -136,11 +136,13 @@ class Parser(LightningArgumentParser):
 
     def _ignored(self, parsed: Namespace) -> Iterator[str]:
         """Yield the errors of settings that were given and left out by the parser."""
-        command = parsed.get("subcommand")
-        if command is not None:  # files before the command; its own parser has checked those that follow
-            layers = [settings.get(command) for _, settings in self._files]
-            before = [layer for layer in layers if isinstance(layer, dict)]
-            yield from ignored(before, parsed[command], _settings(self._subcommands_action.choices[command]))
+        command, commands = parsed.get("subcommand"), self._subcommands_action
+        if (
+            command is not None and commands is not None
+        ):  # files before the command; its own parser has checked those that follow
+            before = [settings.get(command) for _, settings in self._files]
+            whole = [layer for layer in before if isinstance(layer, dict)]
+            yield from ignored(whole, parsed[command], _settings(commands.choices[command]))
         else:
             given = [{option.strip("-"): _as_yaml(value)} for option, value in typed(self._arguments) if value]
             layers = [*(settings for _, settings in self._files), *given]

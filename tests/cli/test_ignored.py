@@ -10,27 +10,44 @@ import yaml
 from tests.cli.command import GFT, printed_config, refused
 
 UNKNOWN = {
-    "foo: {}": "`foo`: expected a setting of the command",
-    "trainer: {foo: {}}": "`trainer.foo`: expected a setting of `trainer`",
-    "trainer: {callback: {}}": "`trainer.callback`: expected a setting of `trainer`, got an unknown one; did you mean",
-    "trainer.foo: {bar: {}}": "`trainer.foo`: expected a setting of `trainer`",
-    "data: {foo: {}}": "`data.foo`: expected an argument of ArithmeticDataModule",
-    "model: {evaluation: {foo: {}}}": "`model.evaluation.foo`: expected an argument of Evaluation",
-    "model: {policy: {modle: {}}}": "`model.policy.modle`: expected an argument of ArithmeticPolicy",
-    "model: {sampler: {source: {}}}": "`model.sampler.source`: expected an argument of GroupSampler, got an "
-    "unknown one; did you mean `sources`?",
-    "model: {sampler: {init_args: {sources: {self: {foo: {}}}}}}": "`model.sampler.sources.self.foo`: expected an "
-    "argument of SelfSource",
-    "model: {loss: {init_args: {foo: {}}}}": "`model.loss.foo`: expected an argument of GFTLoss",
-    "model: {loss: {init_arg: {}}}": "`model.loss.init_arg`: expected an argument of GFTLoss, got an unknown one; did "
-    "you mean `init_args`?",
-    "model: {loss: {class_path: SFTLoss, init_args: {foo: {}}}}": "`model.loss.foo`: expected an argument of SFTLoss",
-    "model: {policy: {init_args: {lora: {rr: {}}}}}": "`model.policy.lora.rr`: expected an argument of LoRA",
-    "trainer: {callbacks: [{class_path: Advice}, {class_path: ModelCheckpoint, init_args: {foo: {}}}]}": "`trainer."
-    "callbacks[1].foo`: expected an argument of ModelCheckpoint",
-    "trainer: {callbacks+: [{class_path: ModelCheckpoint, init_args: {foo: {}}}]}": "`trainer.callbacks[0].foo`: ",
-    "trainer: {callbacks: {foo: {}}}": "`trainer.callbacks`: expected settings with values, got none; write some, or",
-    "model: {sampler: {init_args: {sources+: {self: {}}}}}": "`model.sampler.sources`: expected a value in its place, ",
+    """
+    foo: {}
+    trainer: {foo: {}, callback: {}, callbacks: [{class_path: Advice}, {class_path: Timer, init_args: {foo: {}}}]}
+    data: {foo: {}}
+    model:
+      foo: {}
+      evaluation: {foo: {}}
+      policy: {init_args: {modle: {}, lora: {rr: {}}}}
+      sampler: {source: {}, sources: {self: {foo: {}}}}
+      loss: {init_arg: {}, rectifier: {foo: {}}}
+    """: [
+        "`foo`: expected a setting of the command, got an unknown one; it has seed_everything, trainer, model, data",
+        "`trainer.foo`: expected a setting of `trainer`, got an unknown one",
+        "`trainer.callback`: expected a setting of `trainer`, got an unknown one; did you mean `trainer.callbacks`?",
+        "`trainer.callbacks[1].foo`: expected an argument of Timer, got an unknown one; it has duration",
+        "`data.foo`: expected an argument of ArithmeticDataModule, got an unknown one; it has num_train",
+        "`model.foo`: expected a setting of `model`, got an unknown one; it has policy, sampler, loss, optimizer",
+        "`model.evaluation.foo`: expected an argument of Evaluation, got an unknown one; it has num_samples",
+        "`model.policy.modle`: expected an argument of ArithmeticPolicy, got an unknown one; it has lora, rollout",
+        "`model.policy.lora.rr`: expected an argument of LoRA, got an unknown one; did you mean `r`?",
+        "`model.sampler.source`: expected an argument of GroupSampler, got an unknown one; did you mean `sources`?",
+        "`model.sampler.sources.self.foo`: expected an argument of SelfSource, got an unknown one; it has",
+        "`model.loss.init_arg`: expected an argument of GFTLoss, got an unknown one; did you mean `init_args`?",
+        "`model.loss.rectifier.foo`: expected an argument of DynamicCoefficientRectifier, got an unknown one; it has",
+    ],
+    """
+    trainer.foo: {bar: {}}
+    data: {class_path: ArithmeticDataModule, init_args: {foo: {}}}
+    trainer: {callbacks+: [{class_path: Timer, init_args: {foo: {}}}]}
+    model: {policy: {modle: {}}, loss: {class_path: SFTLoss, init_args: {foo: {}}}, sampler: {init_args: {sources+: {self: {}}}}}
+    """: [
+        "`trainer.foo`: expected a setting of `trainer`, got an unknown one",
+        "`trainer.callbacks[0].foo`: expected an argument of Timer, got an unknown one",
+        "`data.foo`: expected an argument of ArithmeticDataModule, got an unknown one; it has num_train",
+        "`model.policy.modle`: expected an argument of ArithmeticPolicy, got an unknown one; it has lora, rollout",
+        "`model.loss.foo`: expected an argument of SFTLoss, got an unknown one; it has reduction",
+        "`model.sampler.sources`: expected a value in its place, got one to append, which only a list takes",
+    ],
 }
 
 
@@ -41,7 +58,8 @@ def in_file(folder: Path, settings: str) -> str:
 
 @pytest.mark.parametrize("settings", UNKNOWN)
 def test_an_unknown_setting_without_values_is_an_error(settings, capsys, tmp_path):
-    assert f"error: {UNKNOWN[settings]}" in refused(capsys, "fit", "--config", GFT, in_file(tmp_path, settings))
+    shown = refused(capsys, "fit", "--config", GFT, in_file(tmp_path, settings)).splitlines()[-1]
+    assert [fault for fault in UNKNOWN[settings] if fault not in shown] == []
 
 
 def test_it_is_an_error_when_it_is_only_printed_or_given_with_the_command(capsys, tmp_path):
@@ -60,17 +78,18 @@ def test_it_is_an_error_in_a_file_of_all_commands(capsys, tmp_path):
     assert "error: `model.loss.foo`: expected an argument of GFTLoss" in shown
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        "{trainer: {}, model: {}}",
-        "trainer: {callbacks: [{class_path: ModelCheckpoint, init_args: {}}]}",
-        "model: {sampler: {init_args: {rewards: {accuracy: {}}, sources: {self: {init_args: {}}}}}}",
-        "model: {loss: {init_args: {}, dict_kwargs: {}}, optimizer: {init_args: {}}}",
-        "model: {evaluation: null, lr_scheduler: null, gradient_clip_val: null, policy: {init_args: {lora: null}}}",
-    ],
-)
-def test_settings_without_values_that_exist_change_nothing(settings, capsys, tmp_path):
+def test_settings_without_values_that_exist_change_nothing(capsys, tmp_path):
+    settings = """
+    trainer: {callbacks: [{class_path: ModelCheckpoint, init_args: {}}]}
+    data: {}
+    model:
+      policy: {init_args: {lora: null}}
+      sampler: {init_args: {rewards: {accuracy: {}}, sources: {self: {init_args: {}}}}}
+      loss: {init_args: {}, dict_kwargs: {}}
+      optimizer: {init_args: {}}
+      evaluation: null
+      gradient_clip_val: null
+    """
     printed_config(capsys, "--config", GFT, in_file(tmp_path, settings))
 
 
@@ -87,10 +106,12 @@ def test_a_printed_configuration_is_accepted(capsys, tmp_path):
     assert printed_config(capsys, in_file(tmp_path, yaml.safe_dump(printed))) == printed
 
 
-@pytest.mark.parametrize(
-    ("setting", "remedy"),
-    [("trainer.strategy", ", auto"), ("trainer.max_steps", ", -1"), ("model.updates_per_batch", ", 1")],
-)
-def test_null_is_an_error_where_the_type_has_none(setting, remedy, capsys, tmp_path):
-    shown = refused(capsys, "fit", "--config", GFT, in_file(tmp_path, f"{setting}: null"))
-    assert f"error: `{setting}`: expected a value, got null; remove it for the default{remedy}\n" in shown
+def test_null_is_an_error_where_the_type_has_none(capsys, tmp_path):
+    settings = "{trainer: {strategy: null, max_steps: null}, model: {updates_per_batch: null}}"
+    shown = refused(capsys, "fit", "--config", GFT, in_file(tmp_path, settings))
+    for setting, default in {
+        "trainer.strategy": "auto",
+        "trainer.max_steps": "-1",
+        "model.updates_per_batch": "1",
+    }.items():
+        assert f"`{setting}`: expected a value, got null; remove it for the default, {default}" in shown
