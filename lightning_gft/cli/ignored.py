@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from jsonargparse import Namespace
 
-from lightning_gft.cli.given import LAYERS, flattened, is_given_in
+from lightning_gft.cli.given import LAYERS, flattened
 from lightning_gft.cli.unknown import appended, unknown_argument, unknown_setting
 
 
@@ -27,14 +27,13 @@ def ignored(layers: Sequence[Mapping[str, Any]], parsed: Namespace, options: Col
         ['`trainer.max_stps`: expected a setting of `trainer`, got an unknown one; did you mean `trainer.max_steps`?']
     """
     classes: dict[str, str] = {}
-    for number, layer in enumerate(layers):
+    for layer in layers:
         classes |= {path: value for path, value in flattened(layer).items() if isinstance(value, str)}
-        yield from _Layer(dict(classes), layers[number + 1 :], options).left_out("", layer, parsed)
+        yield from _Layer(dict(classes), options).left_out("", layer, parsed)
 
 
 class _Layer(NamedTuple):
     classes: Mapping[str, str]  # of each component once this layer is applied
-    later: Sequence[Mapping[str, Any]]
     options: Collection[str]
 
     def left_out(self, path: str, given: Any, parsed: Any, owner: str | None = None) -> Iterator[str]:
@@ -70,8 +69,6 @@ class _Layer(NamedTuple):
     def _of_setting(self, full: str, name: str, value: Any, made: Any, owner: str | None) -> Iterator[str]:
         if name.endswith("+") and made is not None and not isinstance(made, list):
             yield appended(full)
-        elif value and _is_hollow(value) and made is None and not is_given_in(self.later, full):
-            yield f"`{full}`: expected settings with values, got none; write some, or remove it"
         else:
             yield from self.left_out(full, value, made, owner)
 
