@@ -39,7 +39,10 @@ UNKNOWN = {
     trainer.foo: {bar: {}}
     data: {class_path: ArithmeticDataModule, init_args: {foo: {}}}
     trainer: {callbacks+: [{class_path: Timer, init_args: {foo: {}}}]}
-    model: {policy: {modle: {}}, loss: {class_path: SFTLoss, init_args: {foo: {}}}, sampler: {init_args: {sources+: {self: {}}}}}
+    model:
+      policy: {modle: {}}
+      loss: {class_path: SFTLoss, init_args: {foo: {}}}
+      sampler: {init_args: {sources+: {self: {}}}}
     """: [
         "`trainer.foo`: expected a setting of `trainer`, got an unknown one",
         "`trainer.callbacks[0].foo`: expected an argument of Timer, got an unknown one",
