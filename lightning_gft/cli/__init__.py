@@ -4,7 +4,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from lightning_gft.cli.leaving import quiet_ends
+from lightning_gft.cli.leaving import ending_at_once, quiet_ends
 
 if TYPE_CHECKING:
     from lightning_gft.cli.command import GFTCLI
@@ -35,7 +35,8 @@ def main(args: list[str] | None = None) -> None:
             if number_of_ranks() == 1:  # one of several says which one it is, for which it needs torch
                 with one_line_mistakes(program_of(given)):
                     check_arguments(given)
-            from lightning_gft.cli.running import run  # takes seconds, during which Ctrl-C may come
+            with ending_at_once():
+                from lightning_gft.cli.running import run  # takes seconds, during which Ctrl-C may come
 
             run(args)
 

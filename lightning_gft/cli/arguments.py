@@ -10,6 +10,8 @@ from lightning_gft.checks import closest_name
 from lightning_gft.cli.documents import CONFIG, read_files, typed
 from lightning_gft.cli.layers import check_early_settings, check_order, overlays_among
 from lightning_gft.cli.light import PROG
+from lightning_gft.cli.shapes import check_shapes
+from lightning_gft.cli.stray import check_command, check_values
 from lightning_gft.cli.unknown import unknown_setting
 from lightning_gft.errors import GFTUsageError
 
@@ -44,12 +46,18 @@ def check_files(args: Sequence[str]) -> Files:
         The name and the settings of each file, as :func:`~lightning_gft.cli.documents.read_files` returns them.
 
     Raises:
-        ValueError: If a file cannot be read, or the order leaves a file or a setting without effect.
+        ValueError: If a file cannot be read, a section of it holds no settings, or the order leaves a file or a setting
+            without effect.
     """
     files = read_files(args)
+    check_shapes([*(settings for _, settings in files), dict(_given(args))], REQUIRED)
     check_order(files)
     check_early_settings(args, files)
     return files
+
+
+def _given(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    yield from ((option.strip("-+"), value) for option, value in typed(args) if option.startswith("--"))
 
 
 def check_arguments(args: Sequence[str]) -> None:
@@ -61,16 +69,21 @@ def check_arguments(args: Sequence[str]) -> None:
         args: Arguments without the program's name.
 
     Raises:
-        ValueError: If a file cannot be read, files or settings come in an order in which one has no effect, the first
-            name of a setting is misspelt, or nothing is given but overlays.
+        ValueError: If there is no command, a value belongs to no option, a file cannot be read, files or settings come
+            in an order in which one has no effect, the first name of a setting is misspelt, or nothing is given but
+            overlays.
 
     Example:
         >>> check_arguments(["fit", "--config=configs/gsm8k.yaml", "--modle.loss=SFTLoss"])
         Traceback (most recent call last):
         lightning_gft.errors.GFTUsageError: `modle`: expected a setting of the command, got an unknown one; did you ...
     """
-    files = check_files(args)
     command = args[0] if args else ""
+    if command in SETTINGS:
+        check_values(args)
+    else:
+        check_command(args, tuple(SETTINGS))
+    files = check_files(args)
     if command in SETTINGS:  # otherwise files have the settings of several commands
         _check_names(args, files, SETTINGS[command])
         _check_complete(command, args, files)
@@ -87,7 +100,7 @@ def _check_names(args: Sequence[str], files: Files, known: Sequence[str]) -> Non
 def _paths(args: Sequence[str], files: Files) -> Iterator[str]:
     for _, settings in files:
         yield from map(str, settings)
-    yield from (option.strip("-+") for option, _ in typed(args) if option.startswith("--"))
+    yield from (option for option, _ in _given(args))
 
 
 def _check_complete(command: str, args: Sequence[str], files: Files) -> None:

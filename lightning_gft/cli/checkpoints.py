@@ -27,7 +27,9 @@ def find_checkpoint(choice: str, trainer: Mapping[str, Any], *, resumes: bool) -
     """
     if "://" in choice:  # on another machine
         return choice
-    if choice == "" or choice.startswith("registry"):
+    if not choice.strip():
+        raise GFTUsageError(f"`ckpt_path`: expected {_CHOICES}, got an empty text; give its path, or remove the option")
+    if choice.startswith("registry"):
         raise GFTUsageError(
             f"`ckpt_path`: expected {_CHOICES}, got {choice!r}; download the checkpoint and give its path"
         )

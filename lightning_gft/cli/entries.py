@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning_gft
-from lightning_gft.checks import did_you_mean
+from lightning_gft.checks import closest_name, did_you_mean
 from lightning_gft.cli.loaded import loaded
 
 _SET = re.compile(r"\b(?:dict|Mapping)\[")
 _MOST_LISTED = 16
+_CLASS = "class_path"
 _GIVEN_CLASS = re.compile(r"^(.*)given class_path '([\w.]+)'", re.MULTILINE)
 _CLASS_PATH = re.compile(r"class_path[ =]'([\w.]+)'")
 
@@ -67,6 +68,11 @@ def incomplete_entry(path: str, class_path: str, argument: str, given: Mapping[s
     name = next((name for name in known or below if name not in complete), None)
     if name is None:
         return None
+    inner = [
+        one.removeprefix(f"{whole}.{name}.").partition(".")[0] for one in given if one.startswith(f"{whole}.{name}.")
+    ]
+    if misspelt := next((one for one in inner if closest_name(one, [_CLASS])), ""):
+        return f"{whole}.{name}", f"expected a class_path, got {misspelt}; did you mean {_CLASS}?"
     others = f"; the others are {', '.join(complete)}" if complete else ""
     return f"{whole}.{name}", f"expected a class_path, got none{did_you_mean(name, complete) or f'; add it{others}'}"
 

@@ -34,13 +34,18 @@ _AROUND = re.compile(  # lines that say where jsonargparse was, but not what is 
 _OF_THE_CLASS = re.compile(r"Not a valid subclass of |Expected '[\w.]+' to be a subclass of ")
 _WITHOUT_CLASS = re.compile(r"Expected an instantiatable class|Not a valid subclass of \w+\. Got value: \{")
 _OTHER_KIND = re.compile(r"(?:does not correspond to|to be) a subclass of (\w+)")
-_DOTTED = re.compile(r"Expected a dot import path string: .*")
+_DOTTED = re.compile(r"Expected a dot import path string: ?.*")
 _COLLECTIONS = ("<class 'dict'>", "<class 'list'>", "dict", "list")
 _ABSTRACT = "Expected an instantiatable class"
 _NULL = re.compile(r"(?<=Got value: )None$")
+_DOTTED_NAME = re.compile(r"Expected a <class 'dict'>\. Got value: Namespace\(.*")
+_WITHOUT_DOTS = "expected names with their settings, got a name with dots; write nested settings in its place"
+_UNNAMED = re.compile(r"Import path (?=does not correspond)")
+_GIVEN = re.compile(r"Given value: ([\w.]+)$", re.MULTILINE)
+_HELP = re.compile(r"^--([\w.]+)\.help: ")
 _KEY = re.compile(r'Parser key "([^"]*)":')
 _UNKNOWN_PART = re.compile(
-    r"module '(?P<module>[\w.]+)' has no attribute '(?P<attribute>\w+)'|dot import path string: (?P<part>\w+)$"
+    r"module '(?P<module>[\w.]+)' has no attribute '(?P<attribute>\w+)'|dot import path string: ?(?P<part>\w+)$"
 )
 
 
@@ -49,13 +54,14 @@ def explain(message: str, options: Collection[str] = (), given: Mapping[str, Any
 
     Args:
         message: The error as jsonargparse writes it, in several lines.
-        options: Options of the command, for settings that do not exist.
+        options: Settings of the command, for those that do not exist.
         given: Settings that were given, in which the error's is looked up.
 
     Example:
         >>> explain('Parser key "model.loss":\n  Parser key "weight":\n    Expected a <class \'float\'>. Got value: a')
         "`model.loss.weight`: expected a number, got 'a'"
     """
+    message = _with_value(_DOTTED_NAME.sub(_WITHOUT_DOTS, _HELP.sub(r'Parser key "\1": ', message)))
     owner, class_path = class_paths(message)
     keys: dict[str, None] = {}  # ordered, without repeats: several types of a union may report the same key
     reasons: dict[str, None] = {}
@@ -83,6 +89,12 @@ def explain(message: str, options: Collection[str] = (), given: Mapping[str, Any
         cut(worded(reason, class_path), 2 * LONGEST) + _remedy(reason, owner, argument) for reason in main
     )
     return f"`{path}`: {_sentence(faults)}" if faults else message
+
+
+def _with_value(message: str) -> str:
+    """Return an error with the value in each reason that leaves it out."""
+    given = _GIVEN.search(message)
+    return _UNNAMED.sub(f"Import path {given[1]} ", message) if given else message
 
 
 def _sentence(faults: Iterable[str]) -> str:
@@ -114,9 +126,7 @@ def _unknown(
     if keys:
         full = [full_path(".".join([*keys, path.partition(".")[0]]), "", given.items()) for path in paths]
         return [unknown_argument(path, class_path.rpartition(".")[2], arguments(class_path)) for path in full]
-    named = [option for option in options if option.startswith("--") and option != "--help"]
-    settings = [option.removeprefix("--").removesuffix("+") for option in named if not option.endswith(".help")]
-    return [unknown_setting(path, settings) for path in paths]
+    return [unknown_setting(path, options) for path in paths]
 
 
 def _remedy(reason: str, owner: str, argument: str) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-_LAYERS = ("init_args", "class_path")
+LEFT_OUT = ("init_args", "class_path")
 """Names that a file writes and the command line may leave out."""
+
+LAYERS = (*LEFT_OUT, "dict_kwargs")
+"""Names of the parts of a component's settings."""
 
 
 def flattened(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,6 +42,16 @@ def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield from walk(value, below)
 
 
+def is_given_in(layers: Iterable[Mapping[str, Any]], path: str) -> bool:
+    """Return whether settings have one at a path or below it.
+
+    Example:
+        >>> is_given_in([{"model": {"loss": {"init_args": {"beta": 0.1}}}}], "model.loss")
+        True
+    """
+    return any(one == path or one.startswith(f"{path}.") for layer in layers for one in flattened(layer))
+
+
 def full_path(path: str, value: str, given: Iterable[tuple[str, Any]]) -> str:
     """Return the setting that an error is about; jsonargparse leaves out the names of entries of a dict.
 
@@ -66,7 +79,7 @@ def full_path(path: str, value: str, given: Iterable[tuple[str, Any]]) -> str:
 
 
 def _below(name: str) -> list[str]:
-    return [part for part in name.split(".") if part not in _LAYERS]
+    return [part for part in name.split(".") if part not in LEFT_OUT]
 
 
 def _names(path: str) -> list[str]:

@@ -6,8 +6,9 @@ import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -33,6 +34,30 @@ def quiet_ends() -> Iterator[None]:
             raise
         _discard(sys.stdout)
         sys.exit(128 + signal.SIGPIPE)
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Context of imports, in which Ctrl-C ends the process: libraries may catch the error that it would raise.
+
+    Nothing exists yet that would have to be closed. A handler of another program stays, and so does one of a thread.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _end_now)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end_now(*_: object) -> None:
+    with suppress(Exception):  # the signal may have interrupted a write, or the reader may have left
+        sys.stdout.flush()
+    os.write(2, b"error: interrupted\n")
+    os._exit(128 + signal.SIGINT)
 
 
 @contextmanager

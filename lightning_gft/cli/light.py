@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import lightning_gft
 from lightning_gft.checks import cut, did_you_mean
+from lightning_gft.cli.leaving import ending_at_once
 from lightning_gft.cli.reporting import USAGE, one_line_mistakes, report, see_help
 
 PROG = "lightning-gft"
@@ -111,4 +112,6 @@ def _options(parser: argparse.ArgumentParser, args: Sequence[str]) -> list[str]:
 
 
 def _part(command: str, name: str) -> Any:
-    return getattr(import_module(LIGHT[command]), name)
+    with ending_at_once():
+        module = import_module(LIGHT[command])
+    return getattr(module, name)

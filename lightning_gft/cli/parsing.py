@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NoReturn, get_args
 
 import yaml
 from jsonargparse import Namespace, get_loader
@@ -19,6 +20,7 @@ from lightning_gft.cli.components import Components, Instantiator
 from lightning_gft.cli.documents import check_yaml, read_files, typed
 from lightning_gft.cli.explaining import explain
 from lightning_gft.cli.given import flattened
+from lightning_gft.cli.ignored import ignored
 from lightning_gft.cli.reporting import USAGE, report, see_help, shows_traceback
 from lightning_gft.cli.yaml_errors import place_of_error, problem_of
 from lightning_gft.schedules import borrow_schedules
@@ -28,6 +30,7 @@ _load_yaml = get_loader("yaml")
 _BEGIN = 20
 """Characters of a value by which an error that shows it is recognised."""
 
+_NO_VALUE = re.compile(r"argument (--[\w.]+\+?): expected one argument")
 _MISSING = re.compile(r"the following arguments are required: ([\w.]+(?:, [\w.]+)*)")
 
 
@@ -50,12 +53,17 @@ def load_value(text: str) -> Any:
     return text if is_plain and not is_value else borrow_schedules(loaded)
 
 
+def import_parts() -> None:
+    """Import all parts of the package: jsonargparse finds a class by its name alone only once it is imported."""
+    for name in lightning_gft.__all__:
+        getattr(lightning_gft, name)
+
+
 class Parser(LightningArgumentParser):
     """Reports an error in a line or two, where jsonargparse prints every option."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        for name in lightning_gft.__all__:  # jsonargparse finds a class by its name alone only once it is imported
-            getattr(lightning_gft, name)
+        import_parts()
         super().__init__(*args, allow_abbrev=False, **settings)  # a misspelt setting is no other one
         self._arguments: list[str] = []
         self._files: list[tuple[str, dict[str, Any]]] = []
@@ -69,7 +77,12 @@ class Parser(LightningArgumentParser):
             pairs = [arg.rpartition("=") for arg in args]
             args = self._arguments = [f"{option}{equals}{borrow_schedules(value)}" for option, equals, value in pairs]
             self._files = read_files(args)  # now: while jsonargparse reads a file, its folder is the current one
-        return super().parse_args(args, *rest, **settings)
+        parsed = super().parse_args(args, *rest, **settings)
+        if "config" not in _settings(self):  # parses a single setting for the one of a command
+            return parsed
+        if faults := dict.fromkeys(self._ignored(parsed)):
+            self.error("\n".join(faults))
+        return parsed
 
     @override
     def add_instantiator(self, instantiator: Instantiator, class_type: type, subclasses: bool = True) -> None:
@@ -109,16 +122,32 @@ class Parser(LightningArgumentParser):
         parser = getattr(ex, "subcommand_parser", None) or self
         if ex is not None and shows_traceback():
             traceback.print_exception(ex)
-        options = [option for action in parser._actions for option in action.option_strings]
         program = parser.prog.replace(" [options]", "")
         command, missing = _missing_from(message)
         if command:
             explained = incomplete(command, missing, [name for name, _ in self._files])
             program = f"{program.removesuffix(f' {command}')} {command}"
         else:
-            explained = explain(message, options, dict(self._given()))
+            explained = _without_value(message, self._arguments) or explain(
+                message, _settings(parser), dict(self._given())
+            )
         report(_of_yaml(explained, self._arguments) or explained, see_help(program))
         self.exit(USAGE)
+
+    def _ignored(self, parsed: Namespace) -> Iterator[str]:
+        """Yield the errors of settings that were given and left out by the parser."""
+        command, commands = parsed.get("subcommand"), self._subcommands_action
+        if (
+            command is not None and commands is not None
+        ):  # files before the command; its own parser has checked those that follow
+            before = [settings.get(command) for _, settings in self._files]
+            whole = [layer for layer in before if isinstance(layer, dict)]
+            yield from ignored(whole, parsed[command], _settings(commands.choices[command]))
+        else:
+            given = [{option.strip("-"): _as_yaml(value)} for option, value in typed(self._arguments) if value]
+            layers = [*(settings for _, settings in self._files), *given]
+            yield from ignored(layers, parsed, _settings(self))
+            yield from _nulls(self, layers, parsed)
 
     def _given(self) -> Iterator[tuple[str, Any]]:
         """Yield the path and value of all settings of files, and after them those of the command line."""
@@ -128,6 +157,13 @@ class Parser(LightningArgumentParser):
             yield from flattened({option.strip("-+"): _as_yaml(value)}).items()
 
 
+def _settings(parser: LightningArgumentParser) -> list[str]:
+    """Return the settings of a command, in the order of its help."""
+    options = [option for action in parser._actions for option in action.option_strings]
+    named = [option.removeprefix("--").removesuffix("+") for option in options if option.startswith("--")]
+    return [name for name in dict.fromkeys(named) if name != "help" and not name.endswith(".help")]
+
+
 def _missing_from(message: str) -> tuple[str, list[str]]:
     """Return the command that lacks required settings, and these; none for another error."""
     match = _MISSING.fullmatch(message.strip())
@@ -135,6 +171,26 @@ def _missing_from(message: str) -> tuple[str, list[str]]:
     if len({command for command, _, _ in names}) != 1 or not all(path for _, _, path in names):
         return "", []
     return names[0][0], [path for _, _, path in names]
+
+
+def _without_value(message: str, arguments: Sequence[str]) -> str:
+    """Return the error of an option without its value; empty for another error."""
+    if not (match := _NO_VALUE.fullmatch(message.strip())):
+        return ""
+    named, bare = match[1], [one for one, after in pairwise([*arguments, "--"]) if after.startswith("--")]
+    # jsonargparse names `--data` for `--data.batch_size`.
+    option = next((one for one in bare if one == named or one.startswith(f"{named}.")), named)
+    return f"`{option.lstrip('-')}`: expected a value, got none; give one, as in {option}=..."
+
+
+def _nulls(parser: LightningArgumentParser, layers: Sequence[Mapping[str, Any]], parsed: Namespace) -> Iterator[str]:
+    """Yield the errors of settings that were set to null, which jsonargparse accepts for any type."""
+    given = {path: value for layer in layers for path, value in flattened(layer).items()}
+    for action in parser._actions:
+        kind = getattr(action, "_typehint", None)
+        has_null = action.default is None or kind in (None, Any) or type(None) in get_args(kind)
+        if not has_null and given.get(action.dest, "") is None and parsed.get(action.dest) is None:
+            yield f"`{action.dest}`: expected a value, got null; remove it for the default, {action.default}"
 
 
 def _of_yaml(explained: str, arguments: Iterable[str]) -> str:

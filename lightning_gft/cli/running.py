@@ -12,8 +12,11 @@ from lightning_gft.cli.command import GFTCLI
 from lightning_gft.cli.errors import one_line_errors, one_line_warnings
 from lightning_gft.cli.leaving import quiet_ends
 from lightning_gft.cli.light import program_of
+from lightning_gft.cli.parsing import import_parts
 from lightning_gft.cli.processes import end_with_launcher, failing_alone
 from lightning_gft.cli.reporting import number_of_ranks
+
+import_parts()  # here, where Ctrl-C ends the process at once: libraries may catch it while they are imported
 
 
 def run(args: list[str] | None = None) -> None:

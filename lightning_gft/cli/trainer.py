@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lightning_gft.callbacks import StageSchedule
-from lightning_gft.checks import check_count, check_kind, check_number
+from lightning_gft.checks import check_count, check_kind, check_number, with_value
 from lightning_gft.cli.defaults import DefaultCallback
 from lightning_gft.cli.inspecting import print_report
 from lightning_gft.cli.rescoring import print_changes
@@ -59,7 +61,9 @@ class GFTTrainer(Trainer):
                 the adapter alone.
             datamodule: Data to name in the model card.
         """
-        check_target(Path(path))
+        _check_given("path", path)
+        with _naming("path", path):
+            check_target(Path(path))
         if merge:
             model.policy_loader.check_merge()
         if ckpt_path is None:
@@ -129,9 +133,9 @@ class GFTTrainer(Trainer):
         check_count("show", show, least=0)
         check_number("tolerance", tolerance, least=0)
         for field, folder in (("groups", groups), ("output", output)):
-            if not folder.strip():
-                raise GFTValueError(f"`{field}`: expected a folder, got an empty text; give its path")
-        check_writable_folder(Path(output))
+            _check_given(field, folder)
+        with _naming("output", output):
+            check_writable_folder(Path(output))
         parts, life = model.sampler.scorers(), PartsLife()
         try:
             life.begin(parts, model.device)
@@ -163,6 +167,22 @@ def plan_stages(trainer: Trainer, model: GFTLitModule) -> None:
 def _check_json(output: str) -> Path:
     path = Path(output)
     if path.suffix != ".json":
-        raise GFTValueError(f"`output`: expected a .json file, got {output}; rename it")
-    check_target(path)
+        raise GFTValueError(f"`output`: expected a .json file, got {output!r}; rename it")
+    with _naming("output", output):
+        check_target(path)
     return path
+
+
+def _check_given(setting: str, folder: str) -> None:
+    if not folder.strip():
+        raise GFTValueError(f"`{setting}`: expected a folder, got an empty text; give its path")
+
+
+@contextmanager
+def _naming(setting: str, path: str) -> Iterator[None]:
+    """Context in which an error about a path begins with its setting."""
+    try:
+        yield
+    except (FileExistsError, PermissionError) as error:
+        reason = str(error).removeprefix(f"{Path(path)}: ")
+        raise type(error)(f"{with_value(setting, path)}: {reason}") from error

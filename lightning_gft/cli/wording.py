@@ -30,13 +30,14 @@ _PLAIN = re.compile(r"[-+]?[\d.][\d._]*(?:e[-+]?\d+)?|null|true|false|[\[({].*|\
 _MODULE = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(?=\w)")
 
 _MISFITS = (
-    re.compile(r"Expected a (?P<type>[\w.]+(?:\[.*\])?)\. Got value: (?P<value>.*)", re.DOTALL),
-    re.compile(r"Not a valid subclass of (?P<type>\w+)\. Got value: (?P<value>.*)"),
+    re.compile(r"Expected a (?P<type>[\w.]+(?:\[.*\])?)\. Got value: ?(?P<value>.*)", re.DOTALL),
+    re.compile(r"Not a valid subclass of (?P<type>\w+)\. Got value: ?(?P<value>.*)"),
     re.compile(r"Import path (?P<value>[\w.]+) does not correspond to a subclass of (?P<type>\w+)"),
     re.compile(r"Expected '(?P<value>[\w.]+)' to be a subclass of (?P<type>\w+)\."),
 )
 _OTHERS = (
-    (re.compile(r"Expected a dot import path string: (?P<value>.*)"), "a class_path"),
+    (re.compile(r"Expected an import path or a subclass spec, but .*\. Got value: ?(?P<value>.*)"), "a class_path"),
+    (re.compile(r"Expected a dot import path string: ?(?P<value>.*)"), "a class_path"),
     (re.compile(r"Unable to load config (['\"])(?P<value>.*)\1"), "settings or a YAML file"),
 )
 _MISSING_PART = re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<name>\w+)'")

@@ -24,20 +24,23 @@ def expand_home(path: str) -> str:
 
 
 def check_local(path: str, where: str) -> None:
-    """Raise an error for a folder that is missing, if the path cannot be a name on the hub.
+    """Raise an error for an empty path, and for a folder that is missing if the path cannot be a name on the hub.
 
     Args:
         path: Folder or hub name.
         where: Setting and value, for the error.
 
     Raises:
-        ValueError: If there is no such folder and the path begins with ``.``, ``/`` or ``~``, or has several slashes.
+        ValueError: If the path is empty, or there is no such folder and the path begins with ``.``, ``/`` or ``~``, or
+            has several slashes.
 
     Example:
         >>> check_local("/proc/slef", "`model_name_or_path` ('/proc/slef')")
         Traceback (most recent call last):
         lightning_gft.errors.GFTValueError: `model_name_or_path` ('/proc/slef'): expected a folder that exists, or ...
     """
+    if not path.strip():
+        raise GFTValueError(f"{where}: expected a folder or a hub name, got an empty text; give one")
     can_be_on_hub = not path.startswith((".", "/", "~")) and path.rstrip("/").count("/") <= 1
     if not can_be_on_hub and not os.path.exists(path):  # noqa: PTH110  # false for a name that is too long
         raise no_such_folder(path, where)

@@ -170,3 +170,66 @@ def test_a_checkpoint_callback_that_would_write_nothing_is_named_with_its_remedy
         "error: `trainer.enable_checkpointing`: expected true with a ModelCheckpoint among trainer.callbacks, got "
         "false; set it to true, or remove the callback\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ("model:", "`model`: expected settings, got null; write some, or remove it"),
+        ("trainer:", "`trainer`: expected settings, got null; write some, or remove it"),
+        ("data: null", "`data`: expected settings, got null; write some, or remove it"),
+        ("fit: {trainer: null}", "`trainer`: expected settings, got null; write some, or remove it"),
+        ("trainer: 3", "`trainer`: expected settings, got 3; write some, or remove it"),
+        ("model: {policy: null}", "`model.policy`: expected a class_path, got null; name a class, or remove it"),
+        (
+            "model: {loss: {init_args: }}",
+            "`model.loss.init_args`: expected arguments, got null; write it, or remove it",
+        ),
+        (
+            "model: {loss: {class_path: 3}}",
+            "`model.loss.class_path`: expected a class_path, got 3; write it, or remove it",
+        ),
+        (
+            "trainer: {callbacks: [{class_path: }]}",
+            "`trainer.callbacks[0].class_path`: expected a class_path, got null; write it, or remove it",
+        ),
+    ],
+)
+def test_a_section_or_a_part_that_holds_no_settings_is_named(settings, fault, tmp_path):
+    (tmp_path / "run.yaml").write_text(settings)
+    assert mistake("fit", "--config", GFT, f"--config={tmp_path / 'run.yaml'}") == fault
+
+
+def test_a_null_that_is_replaced_later_is_left_to_the_parser(tmp_path):
+    (tmp_path / "base.yaml").write_text("model: {loss: null}")
+    check_arguments(["fit", f"--config={tmp_path / 'base.yaml'}", "--model.loss=SFTLoss"])
+
+
+@pytest.mark.parametrize(
+    ("args", "fault"),
+    [
+        (["--confg", "x"], "`COMMAND`: expected a command before all options, got '--confg'; begin with one of fit, "),
+        (["--config", GFT, "fti"], "`COMMAND`: expected a command before all options, got 'fti'; did you mean fit?"),
+        (
+            ["--seed_everything=3", "fit"],
+            "`seed_everything`: expected it after `fit`, got it before; begin with `lightning-gft fit`",
+        ),
+        (
+            ["fit", "--config", GFT, "b.yaml"],
+            "`b.yaml`: expected an option, got a value without one; give each file its own --config: --config=b.yaml",
+        ),
+        (
+            ["fit", f"-c{GFT}", "max_steps=3"],
+            "`max_steps=3`: expected an option, got a value without one; write settings as --name=value",
+        ),
+    ],
+)
+def test_a_command_comes_first_and_each_value_follows_its_option(args, fault):
+    assert mistake(*args).startswith(fault)
+
+
+@pytest.mark.parametrize("typed", ["--data.batch_size", "--trainer.max_steps", "--model.loss"])
+def test_an_option_without_its_value_is_named(typed, capsys):
+    fault = f"error: `{typed.removeprefix('--')}`: expected a value, got none; give one, as in {typed}=...\n"
+    assert refused(capsys, "fit", "--config", GFT, typed).endswith(fault)
+    assert refused(capsys, "fit", "--config", GFT, typed, "--seed_everything=3").endswith(fault)

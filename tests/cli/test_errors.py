@@ -102,6 +102,18 @@ ALIKE: list[tuple[list[str], str]] = [
             "error: `model.loss.foo`: expected an argument of GFTLoss, got an unknown one; it has rectifier, "
             "reduction, rectify, otherwise, max_completion_length",
         ),
+        (["--model.loss="], "error: `model.loss`: expected a class_path, got ''"),
+        (
+            ["--model.loss.help=GFTLos"],
+            "error: `model.loss.help`: expected a class_path, got 'GFTLos'; did you mean GFTLoss?",
+        ),
+        (["--model.optimizer=null"], "error: `model.optimizer`: expected a class_path, got null"),
+        (["--trainer.callbacks+=json.dumps"], "error: `trainer.callbacks`: expected a Callback, got 'json.dumps'"),
+        (["--ckpt_path="], "`best` or `hpc`, got an empty text; give its path, or remove the option"),
+        (
+            ["--model.policy=lightning_gft.PretrainedPolicy", "--model.policy.model_name_or_path="],
+            "error: `model.policy.model_name_or_path` (''): expected a folder or a hub name, got an empty text; ",
+        ),
         (["--trainer.callbacks=ModelCheckpont"], "got 'ModelCheckpont'; did you mean ModelCheckpoint?"),
         (["--model.loss=null"], "error: `model.loss`: expected a GroupLoss, got null"),
         (["--trainer.devices=0"], "is not a valid input using cpu accelerator"),
@@ -193,6 +205,22 @@ def test_a_constructor_in_a_file_is_named_by_its_full_setting(capsys, tmp_path):
     (tmp_path / "own.yaml").write_text("trainer: {callbacks: [{class_path: ModelCheckpoint, init_args: {mode: [x]}}]}")
     shown = refused(capsys, "fit", "--config", GFT, "--config", str(tmp_path / "own.yaml"))
     assert "error: `trainer.callbacks[0].mode`: expected a text, got ['x']" in shown
+
+
+def test_a_name_with_dots_among_those_of_a_set_is_an_error_with_its_remedy(capsys, tmp_path):
+    (tmp_path / "own.yaml").write_text("model: {sampler: {sources.self.max_new_tokens: 3}}")
+    assert refused(capsys, "fit", "--config", GFT, "--config", str(tmp_path / "own.yaml")).endswith(
+        "error: `model.sampler.sources`: expected names with their settings, got a name with dots; write nested "
+        "settings in its place\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [("", "`path`: expected a folder, got an empty text"), ("/proc/x", "`path` ('/proc/x'): expected a")],
+)
+def test_the_folder_of_an_export_is_named_by_its_setting(path, fault, capsys):
+    assert f"error: {fault}" in refused(capsys, "export", "--config", GFT, f"--path={path}")
 
 
 def test_settings_that_are_missing_are_named(capsys):

@@ -237,7 +237,7 @@ def test_a_reward_that_fails_is_a_problem(faulty: list[str], tmp_path: Path):
     ("args", "message"),
     [
         (["--show=-1"], "`show`: expected a whole number of at least 0, got -1"),
-        (["--output=report.txt"], "`output`: expected a .json file, got report.txt; rename it"),
+        (["--output=report.txt"], "`output`: expected a .json file, got 'report.txt'; rename it"),
     ],
 )
 def test_options_are_checked(args: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path):

@@ -69,7 +69,7 @@ def test_what_is_wrong_is_one_line(folder: Path, tmp_path: Path, capsys: pytest.
     assert "error: `output`: expected another folder than groups" in shown
     assert "`groups`: expected a folder, got an empty text" in refused(capsys, *args, "--groups=")
     shown = refused(capsys, *args, f"--groups={folder}", "--output=/dev/null/new")
-    assert "/dev/null/new: expected a writable path, got /dev/null, which is no folder" in shown
+    assert "`output` ('/dev/null/new'): expected a writable path, got /dev/null, which is no folder" in shown
 
 
 HANGING = """

@@ -19,7 +19,7 @@ UNKNOWN = {
     "xyz": (
         "3",
         "the command",
-        "it has config, print_config, seed_everything, trainer, model, data, ckpt_path, weights_only",
+        "it has seed_everything, trainer, model, data, ckpt_path, weights_only",
     ),
     "model.xyz": (
         "3",
@@ -56,8 +56,47 @@ def test_each_unknown_setting_of_a_command_line_is_reported(capsys):
         capsys, "fit", "--config", GFT, "--max_stps=1", "--max_steps", "2", "--model.lss=x y", "--max_stps=3"
     )
     assert shown.splitlines()[-1] == (
-        "error: `max_stps`: expected a setting of the command, got an unknown one; it has config, print_config, "
+        "error: `max_stps`: expected a setting of the command, got an unknown one; it has "
         "seed_everything, trainer, model, data, ckpt_path, weights_only; `max_steps`: expected a setting of the "
         "command, got an unknown one; did you mean `trainer.max_steps`? `model.lss`: expected a setting of `model`, "
         "got an unknown one; did you mean `model.loss`?"
     )
+
+
+@pytest.mark.parametrize("written", ["--model.loss+=SFTLoss", "--model.sampler.sources+=x", "--data.batch_size+=3"])
+def test_only_a_list_is_appended_to(written, capsys, tmp_path):
+    path, _, value = written.removeprefix("--").partition("+=")
+    expected = (
+        f"error: `{path}`: expected a value in its place, got one to append, which only a list takes; remove the +"
+    )
+    assert refused(capsys, "fit", "--config", GFT, written).splitlines()[-1] == expected
+    (tmp_path / "run.yaml").write_text(f"{path}+: {value}")
+    assert refused(capsys, "fit", "--config", GFT, f"--config={tmp_path}/run.yaml").splitlines()[-1] == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        (
+            "model: {loss: {init_arg: {rectify: all}}}",
+            "model.loss.init_arg`: expected an argument of GFTLoss, got an un",
+        ),
+        (
+            "model: {loss: {clas_path: SFTLoss}}",
+            "model.loss.clas_path`: expected an argument of GFTLoss, got an unknown",
+        ),
+        (
+            "trainer: {callbacks: [{class_path: ModelCheckpoint, init_arg: {mode: x}}]}",
+            "trainer.callbacks[0].init_arg`: expected an argument of Callback, got an unknown one; ",
+        ),
+        (
+            "model: {sampler: {init_args: {sources: {more: {clas_path: SelfSource}}}}}",
+            "model.sampler.sources.more`: expected a class_path, got clas_path; ",
+        ),
+    ],
+)
+def test_a_misspelt_class_path_or_init_args_is_named(settings, fault, capsys, tmp_path):
+    (tmp_path / "run.yaml").write_text(settings)
+    shown = refused(capsys, "fit", "--config", GFT, f"--config={tmp_path}/run.yaml").splitlines()[-1]
+    assert shown.startswith(f"error: `{fault}")
+    assert shown.replace("`", "").endswith(f"did you mean {'init_args' if 'init_arg:' in settings else 'class_path'}?")

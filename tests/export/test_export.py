@@ -180,7 +180,7 @@ def test_command_line_exports_what_a_checkpoint_holds(tmp_path: Path, capsys: py
     assert len(list(tmp_path.rglob("version_*"))) == 1  # exporting is no run
     assert "`path`: expected a setting that export requires, got none" in refused(capsys, *export)
     shown = refused(capsys, *export, f"--path={tmp_path / 'adapter'}", f"--ckpt_path={checkpoint}")
-    assert f"{tmp_path / 'adapter'}: expected a new path or an empty folder" in shown
+    assert f"`path` ('{tmp_path / 'adapter'}'): expected a new path or an empty folder" in shown
     assert "cut short" in refused(capsys, *export, f"--path={tmp_path / 'new'}", f"--ckpt_path={config}")
     shown = refused(capsys, *export, f"--path={tmp_path / 'new'}", "--ckpt_path=no.ckpt")
     assert "`ckpt_path` ('no.ckpt'): expected a checkpoint that exists, got none; " in shown
