@@ -78,6 +78,7 @@ def test_memory_is_measured_in_a_fresh_process():
     assert logits < harness.apart(head._added, "full logits", *sizes) < 6 * logits
 
 
+@pytest.mark.slow
 def test_head(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(harness, "apart", lambda *_: 1.0)  # tested above
     record = run(head, "--tokens=6", "--hidden", "16", "24", "--vocab-size=40", "--rounds=1")

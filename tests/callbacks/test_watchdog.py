@@ -230,6 +230,7 @@ def run_late(rank: int, folder: str) -> str:
     return paths[rank].read_text()
 
 
+@pytest.mark.slow
 def test_of_two_ranks_the_late_one_names_its_phase_and_the_other_waits(tmp_path):
     waiting, late = run_two_processes(run_late, str(tmp_path))
     assert "Rank 0 stalls" in waiting

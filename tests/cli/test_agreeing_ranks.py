@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from torch import distributed
 
 from lightning_gft.cli.stopping import StopRequest
@@ -77,6 +78,7 @@ def be_rank(rank: int, folder: Path) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_all_ranks_stop_where_one_is_asked_to(tmp_path: Path):
     processes = [forking().Process(target=be_rank, args=(rank, tmp_path)) for rank in range(3)]
     for process in processes:

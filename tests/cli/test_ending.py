@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from lightning_gft import Evaluation, GFTLoss, SFTLoss
 from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.callbacks.stages import Until
 from lightning_gft.cli.ending import step_of_end
+from tests.conftest import quick
 from tests.module.runs import ROWS, Rows, fit, make_module
 
+HOOKS = ("on_train_batch_end", "on_validation_end", "on_train_epoch_end")
 SHORT = Evaluation(num_samples=2, max_new_tokens=2, kl=False)
 
 
@@ -46,10 +49,11 @@ def ends(**arguments: Any) -> tuple[set[int | None], int]:
     return {*ends.predicted}, trainer.global_step
 
 
-@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_end", "on_train_epoch_end"])
-@pytest.mark.parametrize("batch_size", [1, 2, 4])
-def test_a_resumed_run_counts_the_batches_that_are_left(hook: str, batch_size: int, tmp_path: Path):
-    path = tmp_path / "kept.ckpt"
+@pytest.mark.parametrize(
+    "case", quick(product([1, 2, 4], HOOKS), (1, "on_train_batch_end"), (4, "on_validation_end")), ids=str
+)
+def test_a_resumed_run_counts_the_batches_that_are_left(case: tuple[int, str], tmp_path: Path):
+    (batch_size, hook), path = case, tmp_path / "kept.ckpt"
     assert ends(max_epochs=1, callbacks=[KeepAt(hook, path)]) == ({4}, 4)
     later = {"batch_size": batch_size, "ckpt_path": str(path)}
     end = 4 + 8 // batch_size

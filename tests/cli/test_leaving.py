@@ -52,7 +52,7 @@ COMMAND = (
 )
 
 
-@pytest.mark.parametrize("command", [["fit", "--config", GFT], ["doctor"]])
+@pytest.mark.parametrize("command", [["fit", "--config", GFT], pytest.param(["doctor"], marks=pytest.mark.slow)])
 def test_ctrl_c_ends_the_process_even_if_a_library_that_is_being_imported_catches_it(command, tmp_path: Path):
     replaced = {"fit": "torch.py", "doctor": "rich.py"}[command[0]]
     (tmp_path / replaced).write_text(CATCHES)

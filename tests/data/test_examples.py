@@ -181,7 +181,8 @@ def test_limits_have_names(
 
 @pytest.mark.parametrize("name", ["max_prompt_length", "max_response_length"])
 def test_limit_must_be_positive(name: str) -> None:
-    with pytest.raises(ValueError, match=f"`{name}`: expected a whole number of at least 1, got 0"):
+    expected = f"`{name}`: expected a whole number of at least 1, or null for no limit, got 0"
+    with pytest.raises(ValueError, match=expected):
         LengthLimits(**{name: 0})
 
 

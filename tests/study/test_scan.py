@@ -44,6 +44,7 @@ def test_tasks_are_read_with_level_or_settings():
     assert "list_functions@0" not in scan.known_tasks()  # it has no curriculum
 
 
+@pytest.mark.slow
 def test_each_task_is_a_row_and_none_is_measured_twice(run, monkeypatch, capsys):
     rows = run(WORDS, "chain_sum@99", least=0)
     assert [row["task"] for row in rows] == [WORDS, "chain_sum@99"]

@@ -83,6 +83,7 @@ def test_several_updates_on_a_batch_teach_as_well(tmp_path: Path):
     assert divergence(module.policy, other) < 0.6 * divergence(tiny_policy(), other)
 
 
+@pytest.mark.slow
 def test_a_policy_comes_close_to_itself_with_the_demonstration_in_view():
     _, reported = distil(DemonstrationTeacher("{demonstration}#{prompt}"), steps=30)
     assert sum(reported[:5]) > 0.5
