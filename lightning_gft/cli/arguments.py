@@ -11,7 +11,7 @@ from lightning_gft.cli.documents import CONFIG, read_files, typed
 from lightning_gft.cli.layers import check_early_settings, check_order, overlays_among
 from lightning_gft.cli.light import PROG
 from lightning_gft.cli.shapes import check_shapes
-from lightning_gft.cli.stray import check_command, check_values
+from lightning_gft.cli.stray import ENVIRONMENT, check_command, check_values
 from lightning_gft.cli.unknown import unknown_setting
 from lightning_gft.errors import GFTUsageError
 
@@ -30,8 +30,6 @@ REQUIRED = ("model.policy", "model.sampler", "model.loss", "data")
 
 _HELP = "help"
 _BASE = "configs/gsm8k.yaml"
-_ENVIRONMENT = "JSONARGPARSE_DEFAULT_ENV"
-"""Variable with which jsonargparse reads settings from other variables."""
 
 Files = Sequence[tuple[str, Mapping[str, Any]]]
 
@@ -110,7 +108,7 @@ def _check_complete(command: str, args: Sequence[str], files: Files) -> None:
     all_read = len(others) + len(names) == len(options)  # a pipe is read later
     all_of_trainer = all(option.startswith("--trainer.") and not option.endswith(f".{_HELP}") for option in others)
     all_overlays = len(overlays_among(names)) == len(names)
-    if all_read and all_of_trainer and all_overlays and _ENVIRONMENT not in os.environ:
+    if all_read and all_of_trainer and all_overlays and ENVIRONMENT not in os.environ:
         raise GFTUsageError(incomplete(command, REQUIRED, names))
 
 

@@ -23,14 +23,19 @@ def step_of_end(trainer: Trainer, module: LightningModule) -> int | None:
         module: Its module.
     """
     limits = [] if trainer.max_steps == -1 else [trainer.max_steps]
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    schedule = next((callback for callback in callbacks if isinstance(callback, StageSchedule)), None)
-    if schedule is not None and isinstance(module, GFTLitModule):
-        end = _end_of_stages(schedule, module)
+    batches = _batches_left(trainer)
+    if (schedule := stages_of(trainer)) is not None and isinstance(module, GFTLitModule):
+        end = _end_of_stages(schedule, module, trainer.global_step, batches)
         return None if end is None else min([end, *limits])
-    if (batches := _batches_left(trainer)) is not None:
+    if batches is not None:
         limits.append(trainer.global_step + batches * getattr(module, "updates_per_batch", 1))
     return min(limits, default=None)
+
+
+def stages_of(trainer: Trainer) -> StageSchedule | None:
+    """Return the callback that runs the stages of a fit, or ``None`` if it has no stages."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, StageSchedule)), None)
 
 
 def _batches_left(trainer: Trainer) -> int | None:
@@ -48,10 +53,21 @@ def _batches_left(trainer: Trainer) -> int | None:
     return max((trainer.max_epochs - over) * int(batches) - done, 0)
 
 
-def _end_of_stages(schedule: StageSchedule, module: GFTLitModule) -> int | None:
-    """Return the step at which the last stage ends, if each one left has a number of steps and no other length."""
+def _end_of_stages(schedule: StageSchedule, module: GFTLitModule, step: int, batches: int | None) -> int | None:
+    """Return the step at which the last stage ends, or ``max_epochs`` before it.
+
+    It is known if each stage left has a number of steps and no other length. If there may be too few batches for all
+    of them, each stage must also take the same updates on each batch.
+    """
     number, _ = module.rows.stage or (1, "")
     left = list(islice(schedule.stages.values(), number - 1, None))
     if any(stage.max_steps is None or stage.max_epochs is not None or stage.until is not None for stage in left):
         return None
-    return module.updates.max_steps + sum(stage.max_steps or 0 for stage in left[1:])
+    lengths = [module.updates.max_steps - step, *(stage.max_steps or 0 for stage in left[1:])]
+    if batches is None or sum(lengths) <= batches:  # a batch takes one update or more
+        return step + sum(lengths)
+    updates = module.updates_per_batch
+    are_same = len({stage.updates_per_batch for stage in left}) == 1
+    if not are_same or any(length % updates for length in lengths[:-1]):  # a stage's last batch may take fewer
+        return None
+    return step + min(sum(lengths), batches * updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,14 +28,16 @@ def ignored(layers: Sequence[Mapping[str, Any]], parsed: Namespace, options: Col
         ['`trainer.max_stps`: expected a setting of `trainer`, got an unknown one; did you mean `trainer.max_steps`?']
     """
     classes: dict[str, str] = {}
-    for layer in layers:
+    for number, layer in enumerate(layers):
         classes |= {path: value for path, value in flattened(layer).items() if isinstance(value, str)}
-        yield from _Layer(dict(classes), options).left_out("", layer, parsed)
+        later = [flattened(one) for one in layers[number + 1 :]]
+        yield from _Layer(dict(classes), options, later).left_out("", layer, parsed)
 
 
 class _Layer(NamedTuple):
     classes: Mapping[str, str]  # of each component once this layer is applied
     options: Collection[str]
+    later: Sequence[Mapping[str, Any]]  # settings of the layers after this one, by their paths
 
     def left_out(self, path: str, given: Any, parsed: Any, owner: str | None = None) -> Iterator[str]:
         """Yield the errors within settings.
@@ -68,9 +71,15 @@ class _Layer(NamedTuple):
 
     def _of_setting(self, full: str, name: str, value: Any, made: Any, owner: str | None) -> Iterator[str]:
         if name.endswith("+") and made is not None and not isinstance(made, list):
-            yield appended(full)
+            if not self._is_replaced(full):
+                yield appended(full)
         else:
             yield from self.left_out(full, value, made, owner)
+
+    def _is_replaced(self, full: str) -> bool:
+        """Return whether a later layer sets a setting anew, or may do so in the file or class of one above it."""
+        above = [full[: dot.start()] for dot in re.finditer(r"\.", full)]
+        return any(full in one or any(isinstance(one.get(path), str) for path in above) for one in self.later)
 
     def _unknown(self, full: str, names: Collection[str], owner: str | None) -> str:
         if owner is not None:

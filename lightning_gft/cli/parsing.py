@@ -21,6 +21,7 @@ from lightning_gft.cli.documents import check_yaml, read_files, typed
 from lightning_gft.cli.explaining import explain
 from lightning_gft.cli.given import flattened
 from lightning_gft.cli.ignored import ignored
+from lightning_gft.cli.light import COMMANDS
 from lightning_gft.cli.reporting import USAGE, report, see_help, shows_traceback
 from lightning_gft.cli.yaml_errors import place_of_error, problem_of
 from lightning_gft.schedules import borrow_schedules
@@ -137,17 +138,14 @@ class Parser(LightningArgumentParser):
     def _ignored(self, parsed: Namespace) -> Iterator[str]:
         """Yield the errors of settings that were given and left out by the parser."""
         command, commands = parsed.get("subcommand"), self._subcommands_action
-        if (
-            command is not None and commands is not None
-        ):  # files before the command; its own parser has checked those that follow
-            before = [settings.get(command) for _, settings in self._files]
-            whole = [layer for layer in before if isinstance(layer, dict)]
-            yield from ignored(whole, parsed[command], _settings(commands.choices[command]))
+        files = [settings for _, settings in self._files]
+        single = [{option.strip("-"): _as_yaml(value)} for option, value in typed(self._arguments) if value]
+        if command is not None and commands is not None:  # files before the command
+            layers = [layer for layer in [*(_of_command(command, file) for file in files), *single] if layer]
+            yield from ignored(layers, parsed[command], _settings(commands.choices[command]))
         else:
-            given = [{option.strip("-"): _as_yaml(value)} for option, value in typed(self._arguments) if value]
-            layers = [*(settings for _, settings in self._files), *given]
-            yield from ignored(layers, parsed, _settings(self))
-            yield from _nulls(self, layers, parsed)
+            yield from ignored([*files, *single], parsed, _settings(self))
+            yield from _nulls(self, [*files, *single], parsed)
 
     def _given(self) -> Iterator[tuple[str, Any]]:
         """Yield the path and value of all settings of files, and after them those of the command line."""
@@ -155,6 +153,12 @@ class Parser(LightningArgumentParser):
             yield from flattened(settings).items()
         for option, value in typed(self._arguments):
             yield from flattened({option.strip("-+"): _as_yaml(value)}).items()
+
+
+def _of_command(command: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a command in a file, which has sections of commands if it comes before the command."""
+    own = settings.get(command, {name: value for name, value in settings.items() if name not in COMMANDS})
+    return own if isinstance(own, Mapping) else {}
 
 
 def _settings(parser: LightningArgumentParser) -> list[str]:

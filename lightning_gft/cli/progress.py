@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
+from lightning_gft.cli.ending import stages_of
 from lightning_gft.cli.following import FollowedProgress
 from lightning_gft.cli.life import SignsOfLife, describe_draw
 from lightning_gft.cli.pace import Clock, duration
@@ -45,7 +46,8 @@ class ProgressLines(FollowedProgress):
         super().on_train_start(trainer, pl_module)
         self._last = float("-inf")
         total = self.total_steps(trainer, pl_module)
-        cut = f", where max_epochs={trainer.max_epochs} ends the run" if total and total < trainer.max_steps else ""
+        is_cut = total and total < trainer.max_steps and not stages_of(trainer)  # otherwise stages may be the cause
+        cut = f", where max_epochs={trainer.max_epochs} ends the run" if is_cut else ""
         self._say(trainer, f"Training from step {trainer.global_step}" + (f" to {total}{cut}" if total else ""))
 
     @override

@@ -11,9 +11,10 @@ from lightning_gft.cli.light import COMMANDS
 from lightning_gft.errors import GFTUsageError
 
 SECTIONS = ("trainer", "model", "data")
-_CONTENTS: dict[str, tuple[type, str]] = {
-    "class_path": (str, "a class_path"),
-    **dict.fromkeys(("init_args", "dict_kwargs"), (Mapping, "arguments")),
+_CONTENTS: dict[str, tuple[tuple[type, ...], str]] = {
+    "class_path": ((str,), "a class_path"),
+    "init_args": ((Mapping,), "arguments"),
+    "dict_kwargs": ((Mapping, type(None)), "arguments"),
 }
 _SHOWN = 60
 
@@ -35,17 +36,19 @@ def check_shapes(layers: Sequence[Mapping[str, Any]], required: Sequence[str]) -
         lightning_gft.errors.GFTUsageError: `trainer`: expected settings, got null; write some, or remove it
     """
     for number, layer in enumerate(layers):
+        later = [settings for one in layers[number + 1 :] for settings in _of_commands(one)]
         for settings in _of_commands(layer):
             for section in SECTIONS:
                 value = settings.get(section, "")
-                if not isinstance(value, Mapping | str):
+                is_filled = value is None and is_given_in(later, section)
+                if not is_filled and not isinstance(value, Mapping | str):
                     raise GFTUsageError(
                         f"`{section}`: expected settings, got {_shown(value)}; write some, or remove it"
                     )
             _check_contents(settings)
             values = flattened(settings)
             for path in required:
-                if values.get(path, "") is None and not is_given_in(layers[number + 1 :], path):
+                if values.get(path, "") is None and not is_given_in(later, path):
                     raise GFTUsageError(f"`{path}`: expected a class_path, got null; name a class, or remove it")
 
 

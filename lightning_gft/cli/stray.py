@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from lightning_gft.checks import cut, did_you_mean
-from lightning_gft.cli.documents import CONFIG, typed
+from lightning_gft.cli.documents import CONFIG, read_files, typed
 from lightning_gft.cli.light import COMMANDS, PROG
 from lightning_gft.errors import GFTUsageError
 
-_BEFORE = (*CONFIG, "--print_config", "--print_shtab", "--help", "-h")
+_ALONE = ("--print_shtab", "--help", "-h")
+"""Options that need no command."""
+
+_BEFORE = (*CONFIG, "--print_config", *_ALONE)
 """Options that may come before the command."""
 _SHOWN = 200
+
+ENVIRONMENT = "JSONARGPARSE_DEFAULT_ENV"
+"""Variable with which jsonargparse reads settings from other variables."""
 
 
 def check_command(args: Sequence[str], commands: Sequence[str]) -> None:
     """Raise an error if arguments that begin with an option have no command, or an option of a command before it.
+
+    Where a file may name the command, and for help, the parser decides.
 
     Args:
         args: Arguments without the program's name.
         commands: Commands with a configuration.
 
     Raises:
-        ValueError: If they do.
+        ValueError: If they do, or a file cannot be read.
 
     Example:
         >>> check_command(["--config=all.yaml", "fit", "--trainer.max_steps=3"], ["fit"])
@@ -34,6 +43,8 @@ def check_command(args: Sequence[str], commands: Sequence[str]) -> None:
     """
     named = next((number for number, arg in enumerate(args) if arg in commands), None)
     if named is None:
+        if _may_have_command(args, commands):
+            return
         got = (_stray(args) or list(args[:1]) or [""])[0]
         meant = "" if got.startswith("-") else did_you_mean(got, COMMANDS)
         remedy = meant or f"; begin with one of {', '.join(COMMANDS)}"
@@ -44,6 +55,15 @@ def check_command(args: Sequence[str], commands: Sequence[str]) -> None:
                 f"`{option.lstrip('-')}`: expected it after `{args[named]}`, got it before; begin with "
                 f"`{PROG} {args[named]}`"
             )
+
+
+def _may_have_command(args: Sequence[str], commands: Sequence[str]) -> bool:
+    """Return whether the parser may take arguments without a command, which a file may name or an option not need."""
+    options = [option for option, _ in typed(args)]
+    files = [settings for _, settings in read_files(args)]
+    are_read = sum(option in CONFIG for option in options) == len(files)  # a pipe can be read only once
+    names_one = any(name in settings for settings in files for name in ("subcommand", *commands))
+    return not are_read or names_one or any(option in _ALONE for option in options) or ENVIRONMENT in os.environ
 
 
 def check_values(args: Sequence[str]) -> None:

@@ -203,6 +203,13 @@ def test_a_section_or_a_part_that_holds_no_settings_is_named(settings, fault, tm
 def test_a_null_that_is_replaced_later_is_left_to_the_parser(tmp_path):
     (tmp_path / "base.yaml").write_text("model: {loss: null}")
     check_arguments(["fit", f"--config={tmp_path / 'base.yaml'}", "--model.loss=SFTLoss"])
+    (tmp_path / "base.yaml").write_text("trainer: null")
+    check_arguments(["fit", f"--config={tmp_path / 'base.yaml'}", "--config", GFT])
+
+
+def test_arguments_beyond_those_of_a_class_may_be_null(tmp_path):
+    (tmp_path / "base.yaml").write_text("model: {loss: {dict_kwargs: null}}")
+    check_arguments(["fit", "--config", GFT, f"--config={tmp_path / 'base.yaml'}"])
 
 
 @pytest.mark.parametrize(
@@ -226,6 +233,28 @@ def test_a_null_that_is_replaced_later_is_left_to_the_parser(tmp_path):
 )
 def test_a_command_comes_first_and_each_value_follows_its_option(args, fault):
     assert mistake(*args).startswith(fault)
+
+
+@pytest.mark.parametrize(
+    ("settings", "args"),
+    [
+        ("fit: {trainer: {max_steps: 1}}", []),
+        ("subcommand: fit", []),
+        ("trainer: {max_steps: 1}", ["--help"]),
+        ("trainer: {max_steps: 1}", ["--print_shtab=bash"]),
+    ],
+)
+def test_a_command_that_a_file_names_or_no_option_needs_is_left_to_the_parser(settings, args, tmp_path):
+    (tmp_path / "all.yaml").write_text(settings)
+    check_arguments([f"--config={tmp_path / 'all.yaml'}", *args])
+
+
+def test_a_command_may_be_in_a_pipe_or_in_the_environment(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    check_arguments([f"--config={tmp_path / 'pipe'}"])
+    assert mistake("--config", GFT).startswith("`COMMAND`: expected a command before all options")
+    monkeypatch.setenv("JSONARGPARSE_DEFAULT_ENV", "true")
+    check_arguments(["--config", GFT])
 
 
 @pytest.mark.parametrize("typed", ["--data.batch_size", "--trainer.max_steps", "--model.loss"])

@@ -77,3 +77,13 @@ def test_the_end_of_a_stage_that_waits_is_not_known():
     stages = StageSchedule({"sft": Stage(SFTLoss(), max_steps=2), "gft": waits}, save=False)
     predicted, _ = ends(max_epochs=-1, max_steps=6, callbacks=[stages])
     assert predicted == {None}
+
+
+def test_epochs_may_end_a_run_in_stages():
+    def stages(**later: Any) -> StageSchedule:
+        return StageSchedule({"sft": Stage(SFTLoss(), max_steps=3), "gft": Stage(GFTLoss(), **later)}, save=False)
+
+    assert ends(max_epochs=1, callbacks=[stages(max_steps=9)]) == ({4}, 4)
+    assert ends(max_epochs=3, callbacks=[stages(max_steps=2, updates_per_batch=2)]) == ({5}, 5)
+    predicted, end = ends(max_epochs=1, callbacks=[stages(max_steps=9, updates_per_batch=2)])
+    assert (end, predicted - {None}) == (5, {5})  # known in the last stage

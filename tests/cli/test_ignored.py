@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonargparse import Namespace
 
+from lightning_gft.cli.ignored import ignored
+from lightning_gft.cli.unknown import appended
 from tests.cli.command import GFT, printed_config, refused
 
 UNKNOWN = {
@@ -102,6 +105,25 @@ def test_arguments_of_a_class_that_a_later_file_replaces_are_ignored(capsys, tmp
     assert printed_config(capsys, "--config", GFT, first, f"--config={tmp_path}/later.yaml")["model"]["loss"][
         "class_path"
     ].endswith("SFTLoss")
+
+
+def test_a_list_that_later_settings_replace_by_one_entry_may_be_appended_to():
+    options = ["trainer.callbacks"]
+    parsed = Namespace(trainer=Namespace(callbacks=Namespace(class_path="Timer")))
+    appends, later = {"trainer": {"callbacks+": ["Timer"]}}, {"trainer": {"callbacks": {"class_path": "Timer"}}}
+    assert [*ignored([appends, later], parsed, options)] == []
+    assert [*ignored([appends, {"trainer.callbacks": "Timer"}], parsed, options)] == []
+    assert [*ignored([appends, {"trainer": "trainer.yaml"}], parsed, options)] == []
+    assert [*ignored([later, appends], parsed, options)] == [appended("trainer.callbacks")]
+
+
+def test_so_may_one_in_a_file_of_all_commands(capsys, tmp_path):
+    whole = yaml.safe_load(Path(GFT).read_text())
+    whole["trainer"]["callbacks+"] = [{"class_path": "Timer"}]
+    first = in_file(tmp_path, yaml.safe_dump({"fit": whole, "test": {"foo": {}}}))
+    (tmp_path / "later.yaml").write_text("trainer: {callbacks: {class_path: Timer}}")
+    for later in ("--trainer.callbacks=Timer", f"--config={tmp_path}/later.yaml"):
+        assert "error: `ckpt_path`" in refused(capsys, first, "fit", later, f"--ckpt_path={tmp_path}/none.ckpt")
 
 
 def test_a_printed_configuration_is_accepted(capsys, tmp_path):

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from lightning.pytorch.callbacks import Callback
 
-from lightning_gft import Evaluation
+from lightning_gft import Evaluation, SFTLoss
+from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.cli import life, main
 from lightning_gft.cli.progress import ProgressLines
 from tests.cli.command import GFT, SMALL
@@ -46,7 +47,8 @@ class Clock(Callback):
 def run(pace: float, **arguments: Any) -> None:
     settings = {"max_steps": 8, "max_epochs": -1, "enable_progress_bar": True, "num_sanity_val_steps": 1}
     module, clock = make_module(evaluation=EVALUATION), Clock(pace)
-    fit(module, Rows(val_rows=ROWS), callbacks=[clock, ProgressLines(clock)], **{**settings, **arguments})
+    settings["callbacks"] = [clock, ProgressLines(clock)]
+    fit(module, Rows(val_rows=ROWS), **{**settings, **arguments})
 
 
 def said(capsys: pytest.CaptureFixture[str], what: str) -> list[str]:
@@ -102,6 +104,12 @@ def test_end_follows_from_epochs_and_updates_too(capsys):
     settings = {"max_epochs": 3, "max_steps": 100, "enable_progress_bar": True, "callbacks": [ProgressLines()]}
     fit(make_module(evaluation=EVALUATION), **settings)
     assert said(capsys, "Training") == ["Training from step 0 to 3, where max_epochs=3 ends the run"]
+
+
+def test_stages_that_end_a_run_are_not_taken_for_its_epochs(capsys):
+    stages = StageSchedule({"sft": Stage(SFTLoss(), max_steps=2)}, save=False)
+    run(pace=0.01, max_steps=100, limit_val_batches=0, callbacks=[stages, ProgressLines()])
+    assert said(capsys, "Training") == ["Training from step 0 to 2"]
 
 
 def test_reader_that_has_left_does_not_end_the_run(monkeypatch):
