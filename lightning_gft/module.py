@@ -21,7 +21,7 @@ from lightning_gft.losses import GroupLoss
 from lightning_gft.optimization.optimizer import OptimizerFn
 from lightning_gft.parts import Part
 from lightning_gft.policy import Policy, PolicyLoader
-from lightning_gft.preflight import check_run, check_tokenizer, logged_names, prepare, warn_of_slow_bfloat16
+from lightning_gft.preflight import check_fit, check_run, check_tokenizer, logged_names, prepare, warn_of_slow_bfloat16
 from lightning_gft.sampler import GroupSampler, SampleFn
 from lightning_gft.schedules import Schedule, SchedulerFn
 from lightning_gft.training import (
@@ -123,8 +123,7 @@ class GFTLitModule(LightningModule):
         self.run = Run(self, optimizer, lr_scheduler)
         self.clock = RunClock()
         self.rows = Rows(self, self.run.steps, self.clock)
-        self.life = PartsLife()
-        self.stages = Stages(self)
+        self.life, self.stages = PartsLife(), Stages(self)
         self.base_seed = 0
 
     @property
@@ -187,6 +186,7 @@ class GFTLitModule(LightningModule):
     @override
     def on_train_start(self) -> None:
         self.run.start_training()
+        check_fit(self.trainer, self, own_code=type(self) is not GFTLitModule)
         self.updates.start(self.run.optimizer.weights)
         self.life.reset()  # drops counts from before training
 

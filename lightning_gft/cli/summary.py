@@ -72,10 +72,12 @@ def print_kept(trainer: Trainer) -> None:
     assert isinstance(module, GFTLitModule)  # noqa: S101 (the command line creates no other)
     if not module.guard.informative_batches:
         rewards = {name: one for sampler in module.stages.samplers() for name, one in sampler.rewards.items()}
-        cause = describe_failing(rewards) or (
+        cause = (failing := describe_failing(rewards)) or (
             "for example because rewards do not differ within groups or the loss skips all responses. Check "
             "train/rewards and the data"
         )
+        if failing and trainer.world_size > 1:
+            cause += "; the responses are those of rank 0 alone"
         print(f"Nothing was learnt: no sequence carried a gradient, {cause}")
     keepers = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, ModelCheckpoint)]
     kept = [path for keeper in keepers if (path := keeper.last_model_path or keeper.best_model_path)]

@@ -81,7 +81,7 @@ class PromptEncoder:
         variables = {} if renderer.template is None else renderer.template.variables
         written = {
             "system_prompt": renderer.system_prompt,
-            "chat_template_kwargs": json.loads(json.dumps(variables, default=repr)),
+            "chat_template_kwargs": _plain(variables),
             "response_prefix": renderer.response_prefix,
         }
         template = {} if self.uses_chat_template else {"prompt_template": renderer.prompt_template}
@@ -140,6 +140,15 @@ class PromptEncoder:
             "text after it a row of its own",
             index,
         )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of text, numbers, lists and dictionaries; any other object is the text that a template writes."""
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, int) else str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return json.loads(json.dumps(value, default=str))
 
 
 def _eos_token_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -23,6 +23,7 @@ from lightning_gft.inspection.verdicts import judge
 from lightning_gft.policy import PolicyLoader
 from lightning_gft.preflight import (
     can_score,
+    check_fit,
     check_stages,
     check_tokenizer,
     check_validation_interval,
@@ -114,6 +115,7 @@ def _inspect_run(
     if data.examples.get("train", {}).get(""):
         with problems.collecting():
             check_validation_interval(trainer, data, module.stages.fewest_updates())
+            check_fit(trainer, module, own_code)
     validation = data.examples.get("val")  # None if reading them failed, which is a problem already
     if validation is not None:
         with problems.collecting():

@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_gft.data import PromptDataModule
+from lightning_gft.sources import ResponseSource, SourceWrapper
 from lightning_gft.training import StageParts, Stages
 from lightning_gft.types import Source
 
@@ -52,11 +53,19 @@ def warn_of_short_samples(trainer: Trainer, data: PromptDataModule, stages: Stag
                 continue
             seen.add(id(source))
             above = f"stages.{stage}" if stage else "model.sampler"
+            setting = f"{above}.sources.{name}{'.within' * _depth(source)}.max_new_tokens"
             rank_zero_warn(
-                f"`{above}.sources.{name}.max_new_tokens`: expected at least {evaluation_tokens}, "
+                f"`{setting}`: expected at least {evaluation_tokens}, "
                 f"model.evaluation.max_new_tokens, got {longest}, so that training truncates responses which "
                 f"validation lets end; set it to {evaluation_tokens}, or model.evaluation.max_new_tokens to {longest}"
             )
+
+
+def _depth(source: ResponseSource) -> int:
+    """Return how many wrappers a source has around the one that limits its responses."""
+    if isinstance(source, SourceWrapper) and type(source).longest_response is SourceWrapper.longest_response:
+        return 1 + _depth(source.within)
+    return 0
 
 
 def _limits(parts: StageParts, above_loss: str, above_rewards: str) -> Iterator[tuple[str, int]]:

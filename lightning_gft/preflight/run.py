@@ -25,6 +25,7 @@ from lightning_gft.preflight.monitors import check_monitors, check_stage_monitor
 from lightning_gft.preflight.trainer import check_not_compiled, check_precision, check_trainer_options
 from lightning_gft.preflight.unused import warn_of_unused, warn_of_unused_sources
 from lightning_gft.preflight.validation import check_validation_interval
+from lightning_gft.preflight.waiting import check_waiting
 from lightning_gft.rollout import TransformersEngine
 from lightning_gft.sampler import GroupSampler
 from lightning_gft.training import Stages, check_sampler
@@ -96,9 +97,7 @@ def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None
         check_draws_ahead(checked.policy_loader.rollout or TransformersEngine())
     if isinstance(data, PromptDataModule):
         if stage == "fit":
-            waiting = {_until(name): parts.monitor for name, parts in checked.stages.planned.items() if parts.monitor}
-            certain = is_certain(trainer, own_code)
-            check_validation_interval(trainer, data, checked.stages.fewest_updates(), certain, waiting)
+            check_validation_interval(trainer, data, checked.stages.fewest_updates())
             warn_of_unused_sources(data, checked.stages)
             warn_of_short_samples(trainer, data, checked.stages, checked.evaluator.settings.max_new_tokens)
         warn_of_unused(data, checked.policy_loader, samplers)
@@ -106,6 +105,23 @@ def check_run(trainer: Trainer, module: Any, stage: str, own_code: bool) -> None
     if stage == "fit":
         warn_of_short_limits(checked.stages)
         check_stages(trainer, checked, own_code)
+
+
+def check_fit(trainer: Trainer, module: Any, own_code: bool) -> None:
+    """Raise an error for a callback whose figure is measured too late, once it is known whether the run resumes.
+
+    Args:
+        trainer: A trainer that begins to train, with the state of its checkpoint; or one that only describes a fit.
+        module: A LightningModule that is :class:`Checked`.
+        own_code: Whether the module may log figures that are not known here.
+
+    Raises:
+        ValueError: If a strict ``EarlyStopping`` looks for its figure before it is measured.
+    """
+    data, stages = getattr(trainer, "datamodule", None), module.stages
+    if isinstance(data, PromptDataModule):
+        waiting = {_until(name): parts.monitor for name, parts in stages.planned.items() if parts.monitor}
+        check_waiting(trainer, data, stages.fewest_updates(), is_certain(trainer, own_code), waiting)
 
 
 def check_stages(trainer: Trainer, checked: Checked, own_code: bool) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from types import MappingProxyType
 
 from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch import Trainer
@@ -13,47 +11,46 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_gft.data import PromptDataModule
 from lightning_gft.data.errors import remedy_without_rows
 from lightning_gft.errors import GFTValueError
-from lightning_gft.preflight.waiting import check_waiting
 
 
-def check_validation_interval(
-    trainer: Trainer,
-    data: PromptDataModule,
-    updates_per_batch: int = 1,
-    certain: bool = False,
-    stages: Mapping[str, str] = MappingProxyType({}),
-) -> None:
+def check_validation_interval(trainer: Trainer, data: PromptDataModule, updates_per_batch: int = 1) -> None:
     """Raise an error for a validation that is due after the end of the epoch, and warn of a run that ends before any.
 
-    Lightning raises that error too, but only when the policy is loaded, and it does not name the settings. Callbacks
-    and stages that need a figure of a validation before it has begun are checked as well.
+    Lightning raises that error too, but only when the policy is loaded, and it does not name the settings.
 
     Args:
         trainer: A trainer that is about to fit, or only describes a fit.
         data: The training and validation data, tokenised.
         updates_per_batch: The fewest optimizer steps that the run takes on a batch.
-        certain: Whether only validation can log its figures.
-        stages: Validation figures that stages wait for, by the setting that names them.
 
     Raises:
-        ValueError: If the interval is counted within epochs and exceeds them, or a strict callback looks for a
-            figure before it is measured.
+        ValueError: If the interval is counted within epochs and exceeds them.
+    """
+    batches, first = first_validation(trainer, data)
+    if not first:
+        return
+    every = trainer.val_check_interval
+    if trainer.check_val_every_n_epoch is not None and isinstance(every, int) and every > batches:
+        raise GFTValueError(
+            f"`trainer.val_check_interval`: expected at most {batches}, the batches of an epoch, got {every}; set "
+            "`trainer.check_val_every_n_epoch: null` to count batches over epochs, or lower it"
+        )
+    _warn_of_no_validation(trainer, batches, first, updates_per_batch)
+
+
+def first_validation(trainer: Trainer, data: PromptDataModule) -> tuple[int, int]:
+    """Return the batches of an epoch, and the number of the batch after which the run is validated for the first time.
+
+    Batches count over all epochs from the beginning of the run, also if it resumes. The second number is 0 if it is
+    never validated, or at times that are not known.
     """
     every = getattr(trainer, "val_check_interval", None)  # Lightning leaves it out if the interval is a time
     batches = _epoch_batches(trainer, data)
     validates = trainer.limit_val_batches != 0 and any(data.examples.get("val", {}).values())
     if every is None or not batches or not validates:
-        return
-    epochs = trainer.check_val_every_n_epoch
-    if epochs is not None and isinstance(every, int) and every > batches:
-        raise GFTValueError(
-            f"`trainer.val_check_interval`: expected at most {batches}, the batches of an epoch, got {every}; set "
-            "`trainer.check_val_every_n_epoch: null` to count batches over epochs, or lower it"
-        )
+        return batches, 0
     within = every if isinstance(every, int) else max(int(batches * every), 1)  # a share of an epoch
-    first = within + batches * ((epochs or 1) - 1)
-    check_waiting(trainer, batches, first, updates_per_batch, certain, stages)
-    _warn_of_no_validation(trainer, batches, first, updates_per_batch)
+    return batches, within + batches * ((trainer.check_val_every_n_epoch or 1) - 1)
 
 
 def warn_of_no_validation_data(trainer: Trainer, data: PromptDataModule) -> None:

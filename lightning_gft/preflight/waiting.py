@@ -10,23 +10,24 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_gft.data import PromptDataModule
 from lightning_gft.errors import GFTValueError
+from lightning_gft.preflight.validation import first_validation
 
 _OF_VALIDATION = re.compile(r"([^/]+/)?val/")
 """Prefix of the names of validation figures, perhaps after the name of a stage."""
 
 
 def check_waiting(
-    trainer: Trainer, batches: int, first: int, updates_per_batch: int, certain: bool, stages: Mapping[str, str]
+    trainer: Trainer, data: PromptDataModule, updates_per_batch: int, certain: bool, stages: Mapping[str, str]
 ) -> None:
     """Raise an error for a callback that ends the run for lack of a figure, and warn of figures that never come.
 
-    Batches count from the beginning of the run, also if it resumes.
+    A run that resumes has the figures of its checkpoint, and may be past the epoch that lacks them: it has no error.
 
     Args:
-        trainer: A trainer that is about to fit.
-        batches: Batches of an epoch.
-        first: Number of the batch after which the run is validated for the first time, over all epochs.
+        trainer: A trainer that begins to train, with the state of its checkpoint; or one that only describes a fit.
+        data: The training and validation data, tokenised.
         updates_per_batch: The fewest optimizer steps that the run takes on a batch.
         certain: Whether only validation can log the figures; otherwise the error is a warning.
         stages: Figures that stages wait for, by the setting that names them.
@@ -34,18 +35,20 @@ def check_waiting(
     Raises:
         ValueError: If a strict ``EarlyStopping`` looks for its figure before it is measured.
     """
+    batches, first = first_validation(trainer, data)
     last = last_batch(trainer, batches, updates_per_batch)
-    if trainer.fast_dev_run or first <= min(batches, last):  # type: ignore[attr-defined]
+    if trainer.fast_dev_run or last == 0 or first <= min(batches, last):  # type: ignore[attr-defined]
         return
-    waiting = dict(stages)
+    resumes = trainer.fit_loop.epoch_loop.total_batch_idx >= 0
+    waiting = [*stages.items()]
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in callbacks:
         monitor = getattr(callback, "monitor", None)
-        if not (isinstance(monitor, str) and _OF_VALIDATION.match(monitor)):
+        if not (isinstance(monitor, str) and _OF_VALIDATION.match(monitor)) or monitor in trainer.callback_metrics:
             continue
         setting = f"{type(callback).__name__}.monitor"
-        if not (isinstance(callback, EarlyStopping) and _needs_it_at_end_of_epoch(trainer, callback)):
-            waiting[setting] = monitor
+        if resumes or not (isinstance(callback, EarlyStopping) and _needs_it_at_end_of_epoch(trainer, callback)):
+            waiting.append((setting, monitor))
             continue
         complaint = (
             f"`{setting}`: expected a figure that is logged before the end of the first epoch, got {monitor!r}, which "
@@ -56,7 +59,7 @@ def check_waiting(
         if certain:
             raise GFTValueError(complaint)
         rank_zero_warn(f"{complaint}. This is no error only if code of your own logs it")
-    for setting, monitor in waiting.items() if first > last else ():
+    for setting, monitor in waiting if first > last else ():
         rank_zero_warn(
             f"`{setting}`: expected a figure that is logged, got {monitor!r}, which is never measured, so it has no "
             "effect; see the warning of a run that is never validated"

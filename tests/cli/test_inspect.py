@@ -213,6 +213,15 @@ def test_data_without_validation_are_reported_once_and_stop_what_needs_it(faulty
     assert problem.startswith("EarlyStopping.monitor: expected a figure that is logged, got 'val/kl'; no validation")
 
 
+def test_a_figure_that_is_measured_too_late_is_a_problem_as_in_a_fit(faulty: list[str], tmp_path: Path):
+    (tmp_path / "train.jsonl").write_text("\n".join([json.dumps(FAULTS[0])] * 8))
+    stops = ["--trainer.callbacks=lightning.pytorch.callbacks.EarlyStopping", "--trainer.callbacks.monitor=val/kl"]
+    late = ["--trainer.callbacks.check_on_train_epoch_end=true", "--trainer.check_val_every_n_epoch=2"]
+    ends = ["--trainer.max_epochs=4", "--trainer.max_steps=-1", "--trainer.val_check_interval=1.0"]
+    (problem,) = failing(tmp_path, *faulty, "--model.sampler.num_groups=1", *stops, *late, *ends)["problems"]
+    assert problem.startswith("`EarlyStopping.monitor`: expected a figure that is logged before the end of the first")
+
+
 def test_data_that_are_not_there_are_a_problem_beside_those_that_are(faulty: list[str], tmp_path: Path):
     (tmp_path / "train.jsonl").write_text(json.dumps(FAULTS[0]))
     (tmp_path / "val.jsonl").unlink()

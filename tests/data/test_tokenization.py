@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from lightning_gft import ScratchPolicy
@@ -273,3 +275,10 @@ def test_a_backslash_that_is_meant_is_not_told(make_tokenizer: TokenizerFactory,
 def test_every_place_for_the_prompt_is_filled(make_tokenizer: TokenizerFactory) -> None:
     encoder = PromptEncoder(make_tokenizer(), prompt_template="{prompt} {prompt}")
     assert encoder.render("{prompt}") == "{prompt} {prompt}"
+
+
+def test_settings_hold_the_variables_of_a_template_as_it_writes_them(make_tokenizer: TokenizerFactory) -> None:
+    given = {"today": date(2026, 1, 1), "by": {1: (True, None), "a": 0.5, (1, 2): "x"}}
+    encoder = PromptEncoder(make_tokenizer(chat_template=CHATML + "{{ today }}{{ by }}"), chat_template_kwargs=given)
+    written = encoder.settings["chat_template_kwargs"]
+    assert written == {"today": "2026-01-01", "by": {1: [True, None], "a": 0.5, "(1, 2)": "x"}}

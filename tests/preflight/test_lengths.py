@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_gft import (
+    ChosenSource,
     Evaluation,
     ExactMatchReward,
     ExpertSource,
@@ -170,3 +171,10 @@ def test_stages_of_a_run_are_each_looked_at(recwarn: pytest.WarningsRecorder):
     fit(make_module(constant(6), sources=sources), callbacks=[schedule], max_epochs=-1)
     (warning,) = warnings(recwarn)
     assert warning.startswith("`stages.longer.loss`: expected a max_completion_length of at least 7, ")
+
+
+def test_the_limit_of_a_wrapped_source_is_named_where_it_is_set(recwarn: pytest.WarningsRecorder):
+    sources = {"self": ChosenSource(ChosenSource(SelfSource(4, max_new_tokens=5), 3), 2), "expert": ExpertSource()}
+    fit(make_module(sources=sources, evaluation=EVALUATION), Rows(val_rows=ROWS[:1]), max_steps=1)
+    (warning,) = too_short(recwarn)
+    assert warning.startswith("`model.sampler.sources.self.within.within.max_new_tokens`: expected at least 6, ")

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning_gft import Evaluation, SFTLoss
 from lightning_gft.callbacks import Stage, StageSchedule
 from lightning_gft.callbacks.stages import Until
+from lightning_gft.preflight import check_fit
 from tests.module.runs import ROWS, Rows, fit, make_module
 
 FIGURE = "val/mean@2"
@@ -73,3 +74,30 @@ def test_figures_that_come_in_time_pass(tmp_path: Path):
     callbacks = [EarlyStopping(FIGURE, check_on_train_epoch_end=True), ModelCheckpoint(tmp_path, monitor=FIGURE)]
     for settings in ({"max_steps": 2}, {"max_steps": 1, "val_check_interval": 1}):
         assert run(*callbacks, default_root_dir=tmp_path, **settings)[1] == []
+
+
+def test_a_resumed_run_has_the_figures_of_its_checkpoint(tmp_path: Path):
+    settings = {"check_val_every_n_epoch": 2, "default_root_dir": tmp_path}
+    stops = EarlyStopping(FIGURE, check_on_train_epoch_end=True, patience=9)
+    path = str(tmp_path / "last.ckpt")
+    run(max_epochs=2, **settings)[0].save_checkpoint(path)
+    trainer, told = run(stops, max_epochs=3, ckpt_path=path, **settings)
+    assert (trainer.global_step, told) == (6, [])
+    assert stops.best_score.isfinite()  # it has compared the figure
+
+
+@pytest.mark.parametrize("settings", [{"max_epochs": 0}, {"max_steps": 0}])
+def test_a_run_that_trains_nothing_needs_no_figure(settings: dict[str, Any], tmp_path: Path):
+    trainer, told = run(EarlyStopping(FIGURE), default_root_dir=tmp_path, **settings)
+    assert trainer.global_step == 0
+    assert not any("EarlyStopping" in text for text in told)
+    check_fit(trainer, trainer.lightning_module, own_code=False)  # as an inspection does
+
+
+def test_each_figure_that_never_comes_is_named(tmp_path: Path):
+    figures = (FIGURE, "val/pass@2")
+    keepers = [ModelCheckpoint(tmp_path / str(n), monitor=figure) for n, figure in enumerate(figures)]
+    told = [text for text in run(*keepers, max_steps=1, default_root_dir=tmp_path)[1] if "never measured" in text]
+    assert [text.partition("; ")[0] for text in told] == [
+        f"`ModelCheckpoint.monitor`: {NEVER.replace(FIGURE, figure)}" for figure in figures
+    ]

@@ -100,6 +100,14 @@ class Failing(CompositePart, Reward):
         return (self.counts,)
 
 
+def test_failures_on_several_ranks_are_said_to_be_those_of_one(capsys, monkeypatch):
+    sampler = GroupSampler({"teacher": TeacherSource(4)}, {"mine": Failing(1.0)})
+    trainer = fit(GFTLitModule(tiny_loader(), sampler, GFTLoss()), Rows(ROWS), max_steps=1)
+    monkeypatch.setattr(type(trainer), "world_size", 2)
+    print_kept(trainer)
+    assert "or correct the reward; the responses are those of rank 0 alone\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_a_run_that_learns_nothing_names_the_reward_that_fails(share, capsys):
     sampler = GroupSampler({"teacher": TeacherSource(4)}, {"mine": Failing(share), "brief": FormatReward(".*")})
@@ -108,4 +116,5 @@ def test_a_run_that_learns_nothing_names_the_reward_that_fails(share, capsys):
     assert ("reward 'mine' exceeded its limits or failed on 10 of 10 responses, which score failed" in shown) == (
         share == 1.0
     )  # two demonstrations are scored before the run
+    assert "of rank 0" not in shown
     assert ("for example because rewards do not differ within groups" in shown) == (share == 0.5)
