@@ -61,6 +61,14 @@ def _interruptible() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _usual_terminal() -> None:
+    """Let tests and the processes that they start see the same kind of terminal everywhere."""
+    os.environ["TERM"] = "xterm"
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     import torch  # takes seconds
 

@@ -118,6 +118,7 @@ def find_ranks(found: Connection) -> None:
     found.send([finding.works for finding in ranks.check_ranks()])
 
 
+@pytest.mark.slow
 def test_ranks_meet():
     ours, theirs = forking().Pipe(duplex=False)
     process = forking().Process(target=find_ranks, args=(theirs,))  # which forks the ranks, so it has no threads

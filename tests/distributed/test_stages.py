@@ -12,7 +12,6 @@ from torch.optim import SGD, AdamW
 from lightning_gft import DFTLoss, Evaluation, ExpertSource, GFTLoss, LoRA, SelfSource, SFTLoss
 from lightning_gft.callbacks import Stage, StageSchedule, Until
 from tests.callbacks.stages.runs import TowardsReference, adaptive
-from tests.conftest import quick
 from tests.distributed.launch import run_two_processes
 from tests.module.runs import ROWS, Rows, double_loader, fit, make_module, of_the_run, weights
 
@@ -60,7 +59,8 @@ def train(rank: int, root: str, strategy: str | None, lora: LoRA | None, ckpt_pa
 CASES = {"ddp": None, "fsdp": None, "ddp with adapters": LoRA(r=2), "fsdp with adapters": LoRA(r=2)}
 
 
-@pytest.mark.parametrize("case", quick(CASES, "ddp"))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_two_ranks_run_stages_as_one_and_resume_them(case: str, tmp_path: Path):
     strategy, lora = case.split()[0], CASES[case]
     expected, expected_figures = train(0, str(tmp_path / "alone"), None, lora)

@@ -85,6 +85,7 @@ def test_a_run_that_hangs_is_ended(plan: Plan, tmp_path: Path, monkeypatch):
     assert results.rows["error"].tolist() == ["took more than 0.02 minutes"]
 
 
+@pytest.mark.slow
 def test_wrong_settings_end_the_study_in_one_line(plan: Plan, tmp_path: Path):
     results = Results(tmp_path / "study.parquet")
     with pytest.raises(
@@ -137,6 +138,7 @@ class BrokenLoss(SFTLoss):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("work", "steps"), [(die_at_once, [0]), (die_while_writing, [0, 4])])
 def test_a_run_that_is_killed_early_or_while_it_writes_is_a_row(plan: Plan, tmp_path: Path, work, steps: list[int]):
     results = Results(tmp_path / "study.parquet")
